@@ -1,0 +1,189 @@
+"""The command `clap-engine`: arguments in, a report and an exit code out.
+
+In:  argv.
+Out: a table, tab-separated lines or JSON on standard output; progress and errors on standard error.
+Knows nothing about what the verbs do: see verbs.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+from clap_engine import __version__, report, verbs
+from clap_engine.errors import (
+    ClapError,
+    DependencyError,
+    IntegrityError,
+    LockedError,
+    ManifestError,
+    NotFoundError,
+    PrecisionWarning,
+    RebuildWarning,
+    SpaceMismatchError,
+    TruncationWarning,
+)
+
+USAGE, NOT_FOUND, DAMAGED, LOCKED, OTHER_SPACE, DEPENDENCY, DISK = range(2, 9)
+
+EPILOG = """\
+exit codes:
+  0    done
+  1    done in part: some files could not be read, or a check found a problem
+  2    wrong usage, or an input that is refused
+  3    a bundle, collection or file was not found
+  4    a bundle or collection is damaged
+  5    another process writes to the collection
+  6    the collection was made in another embedding space
+  7    an optional library is missing
+  8    the disk refused: full, read-only or failing
+  130  interrupted by Ctrl-C; what was reported as added is safe
+"""
+
+# The first that fits decides; the rest of ClapError means that an input was refused.
+CODES: tuple[tuple[type[Exception], int], ...] = (
+    (NotFoundError, NOT_FOUND),
+    (ManifestError, DAMAGED),
+    (IntegrityError, DAMAGED),
+    (LockedError, LOCKED),
+    (SpaceMismatchError, OTHER_SPACE),
+    (DependencyError, DEPENDENCY),
+    (OSError, DISK),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is returned, nothing but usage errors raises SystemExit."""
+    arguments = parser().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        # A file name that is not UTF-8 must not end the command while it is printed.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        with _on_stderr(arguments.log_level):
+            code = int(arguments.run(arguments))
+        sys.stdout.flush()
+        return code
+    except ClapError as error:
+        code = next((code for kind, code in CODES if isinstance(error, kind)), USAGE)
+        _fail(arguments, error, code)
+        return code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return verbs.INTERRUPTED
+    except BrokenPipeError:
+        # The reader (head, less) has enough; python would complain once more while it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return verbs.OK
+
+
+class _Lines(logging.Handler):
+    """One line per record: names of files come from anywhere and may hold escape sequences."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _complain(record.getMessage())
+
+
+def _complain(text: str) -> None:
+    print(f"clap-engine: {report.printable(text)}", file=sys.stderr)
+
+
+@contextmanager
+def _on_stderr(level: int) -> Iterator[None]:
+    """What the library logs and warns of becomes lines on standard error, while a verb runs."""
+    log, handler = logging.getLogger("clap_engine"), _Lines(level)
+    log.addHandler(handler)
+    propagate, log.propagate = log.propagate, False
+    try:
+        with warnings.catch_warnings():
+            for kind in (TruncationWarning, PrecisionWarning, RebuildWarning):
+                warnings.simplefilter("always", kind)
+            warnings.showwarning = _show_warning
+            yield
+    finally:
+        log.removeHandler(handler)
+        log.propagate = propagate
+
+
+def _fail(arguments: argparse.Namespace, error: ClapError, code: int) -> None:
+    _complain(str(error))
+    if arguments.json:
+        record = {"type": type(error).__name__, "message": str(error), "exit_code": code}
+        report.print_json({"error": record})
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    _complain(str(message))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line; a verb appears here when it works."""
+    top = argparse.ArgumentParser(
+        prog="clap-engine",
+        description="Search sounds by words, without PyTorch.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"clap-engine {__version__}")
+    commands = top.add_subparsers(metavar="command", required=True)
+
+    def verb(name: str, run: Callable[[argparse.Namespace], int], text: str) -> Any:
+        command = commands.add_parser(name, help=text, description=text)
+        # Nobody searches to be told again what `index` said about the bundle.
+        level = logging.ERROR if name == "search" else logging.WARNING
+        command.set_defaults(run=run, log_level=level)
+        command.add_argument("--json", action="store_true", help="print one JSON document")
+        command.add_argument("--models-dir", metavar="DIR", help="where more bundles lie")
+        return command
+
+    def runs_model(command: Any) -> Any:
+        command.add_argument(
+            "--bundle", metavar="NAME|DIR", help="the bundle (default: the one that ships)"
+        )
+        command.add_argument("--precision", choices=("fp32", "int8", "fp16"))
+        command.add_argument("--threads", type=_positive, metavar="N")
+        return command
+
+    demo = runs_model(verb("demo", verbs.demo, "search the sample clips that come along"))
+    demo.add_argument("--into", metavar="X.clap", help="keep the collection here")
+
+    index = runs_model(verb("index", verbs.index, "embed every sound in a folder; resumable"))
+    index.add_argument("folder", metavar="FOLDER")
+    index.add_argument("--into", metavar="X.clap", required=True, help="made if it isn't there")
+    index.add_argument("--prune", action="store_true", help="remove clips whose file is gone")
+
+    search = runs_model(verb("search", verbs.search, "the clips that fit a description best"))
+    search.add_argument("collection", metavar="X.clap")
+    search.add_argument("query", nargs="?", help='such as "a slow banjo melody"')
+    search.add_argument("--by-example", metavar="FILE", help="a sound to search by instead")
+    search.add_argument("-k", type=_positive, default=10, help="how many clips (default: 10)")
+
+    info = verb("info", verbs.info, "what a bundle or collection holds")
+    info.add_argument("path", metavar="PATH")
+    verify = verb("verify", verbs.verify, "check every digest of a bundle or collection")
+    verify.add_argument("path", metavar="PATH")
+    doctor = runs_model(verb("doctor", verbs.doctor, "what runs where, and whether it runs right"))
+    doctor.add_argument("path", metavar="BUNDLE", nargs="?")
+    verb("models", verbs.models, "the bundles that can be loaded by name")
+    return top
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} given, 1 or more is needed")
+    return value

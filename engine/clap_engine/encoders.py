@@ -1,0 +1,222 @@
+"""The two towers: texts or windows -> unit embeddings.
+
+In:  texts; windows float32 [W, T_window] at the bundle's rate; an opened bundle.
+Out: unit embeddings float32 [N, D], and for audio rows per frame [W, F', D].
+Knows nothing about files of sound, collections or search.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from clap_engine.arrays import Float32, check_array
+from clap_engine.bundle import Bundle, choose_precision, pick_graph
+from clap_engine.errors import ClosedError, GraphError, PrecisionWarning
+from clap_engine.limits import DEFAULT_LIMITS, Limits
+from clap_engine.manifest import GraphSpec
+from clap_engine.mel import LogMel
+from clap_engine.session import GraphSession, default_providers, has_fast_int8
+from clap_engine.text import TextFrontEnd, TokenIds
+
+# Batches are padded to one of these: a graph sees few shapes, so its memory plans stay few.
+BUCKETS = (1, 2, 4, 8, 16)
+
+
+@dataclass(frozen=True)
+class TextTimings:
+    """Milliseconds of one call's stages."""
+
+    tokenize_ms: float
+    text_ms: float
+
+
+class _Tower:
+    """A graph that is chosen at once and loaded on first use, from verified bytes."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        graphs: dict[str, GraphSpec],
+        precision: str | None,
+        threads: int,
+        providers: Sequence[str] | None,
+    ) -> None:
+        self.providers = default_providers() if providers is None else list(providers)
+        if precision is None:
+            precision, warning = choose_precision(graphs, self.providers, has_fast_int8())
+            if warning is not None:
+                warnings.warn(warning, PrecisionWarning, stacklevel=3)
+        self.precision = precision
+        self.spec = pick_graph(graphs, precision)
+        self.dim = bundle.manifest.dim
+        self._bundle = bundle
+        self._threads = threads
+        self._given = providers
+        self._lock = threading.Lock()
+        self._session: GraphSession | None = None
+        self._is_closed = False
+
+    def session(self) -> GraphSession:
+        session = self._session
+        if session is not None and not self._is_closed:
+            return session
+        with self._lock:
+            if self._is_closed:
+                raise ClosedError(f"{self.spec.file} is closed; load the engine again")
+            if self._session is None:
+                data = self._bundle.read(self.spec.file)
+                self._session = GraphSession(
+                    data, name=self.spec.file, threads=self._threads, providers=self._given
+                )
+            return self._session
+
+    def close(self) -> None:
+        with self._lock:
+            self._is_closed = True
+            if self._session is not None:
+                self._session.close()
+
+    def run(
+        self, output: str, inputs: dict[str, npt.NDArray[Any]], shape: tuple[int, ...]
+    ) -> Float32:
+        """[B, ...] inputs -> [B, *shape] unit rows, in the batches that this graph allows."""
+        n = len(next(iter(inputs.values())))
+        largest = 1 if self.spec.dynamic_scale else BUCKETS[-1]
+        result = np.empty((n, *shape), np.float32)
+        for start in range(0, n, largest):
+            part = {name: array[start : start + largest] for name, array in inputs.items()}
+            rows = min(largest, n - start)
+            bucket = next(size for size in BUCKETS if size >= rows)
+            padded = {name: _pad(array, bucket) for name, array in part.items()}
+            (embedding,) = self.session().run([output], padded)
+            result[start : start + rows] = self._checked(embedding, (bucket, *shape))[:rows]
+        return result
+
+    def _checked(self, embedding: npt.NDArray[Any], shape: tuple[int, ...]) -> Float32:
+        """What the bundle promises of a graph: its shape, finite, unit rows."""
+        if embedding.shape != shape or embedding.dtype != np.float32:
+            raise GraphError(
+                f"{self.spec.file} gave {embedding.dtype} {list(embedding.shape)}; "
+                f"float32 {list(shape)} is promised; pack the bundle again"
+            )
+        norms = np.einsum("...d,...d->...", embedding, embedding, dtype=np.float32)
+        if not np.all(np.abs(norms - 1) < 1e-2):
+            raise GraphError(
+                f"{self.spec.file} gave rows that are not unit vectors; pack the bundle again"
+            )
+        return np.asarray(embedding, np.float32)
+
+
+def _pad(array: npt.NDArray[Any], rows: int) -> npt.NDArray[Any]:
+    """[B, ...] -> [rows, ...]: copies of the last row, which change no other's result."""
+    missing = rows - len(array)
+    return np.concatenate([array, array[-1:].repeat(missing, axis=0)]) if missing else array
+
+
+class TextEncoder:
+    """Texts -> embeddings. Safe in many threads."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        precision: str | None = None,
+        threads: int = 1,
+        providers: Sequence[str] | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        spec = bundle.manifest.text
+        self._tower = _Tower(bundle, spec.graphs, precision, threads, providers)
+        self._front = TextFrontEnd(spec, bundle.read(spec.tokenizer), limits)
+        self.dim = bundle.manifest.dim
+        self.precision = self._tower.precision
+
+    def encode(self, texts: Sequence[str]) -> Float32:
+        """N texts -> [N, D] unit embeddings."""
+        return self.encode_timed(texts)[0]
+
+    def encode_timed(self, texts: Sequence[str]) -> tuple[Float32, TextTimings]:
+        """As `encode`, and the milliseconds of its stages (loading the graph counts as text)."""
+        start = time.perf_counter()
+        tokens = self._front.tokenize(texts)
+        middle = time.perf_counter()
+        result = self._run(tokens)
+        end = time.perf_counter()
+        return result, TextTimings((middle - start) * 1e3, (end - middle) * 1e3)
+
+    def _run(self, tokens: Sequence[TokenIds]) -> Float32:
+        """Texts of one length share a batch, so none is padded and each is exact."""
+        by_length: dict[int, list[int]] = {}
+        for place, token_ids in enumerate(tokens):
+            by_length.setdefault(token_ids.input_ids.shape[1], []).append(place)
+        result = np.empty((len(tokens), self.dim), np.float32)
+        for places in by_length.values():
+            inputs: dict[str, npt.NDArray[Any]] = {
+                "input_ids": np.concatenate([tokens[i].input_ids for i in places]),
+                "attention_mask": np.concatenate([tokens[i].attention_mask for i in places]),
+            }
+            result[places] = self._tower.run("embedding", inputs, (self.dim,))
+        return result
+
+    def warm(self) -> list[str]:
+        """Load the graph now; the providers that it runs on."""
+        return self._tower.session().providers
+
+    def close(self) -> None:
+        """Free the graph; a second close does nothing."""
+        self._tower.close()
+
+
+class AudioEncoder:
+    """Windows -> embeddings. Safe in many threads."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        precision: str | None = None,
+        threads: int = 1,
+        providers: Sequence[str] | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        self._spec = bundle.manifest.audio
+        self._tower = _Tower(bundle, self._spec.graphs, precision, threads, providers)
+        self._mel = LogMel(self._spec, bundle.read(self._spec.frontend))
+        self.dim = bundle.manifest.dim
+        self.precision = self._tower.precision
+
+    def encode(self, windows: Float32) -> Float32:
+        """[W, T] -> [W, D] unit embeddings."""
+        return self._run(windows, "embedding", (self.dim,))
+
+    def encode_frames(self, windows: Float32) -> Float32:
+        """[W, T] -> [W, F', D] unit rows of `frame_s` seconds each."""
+        if self._spec.frame_s is None:
+            raise GraphError(f"{self._tower.spec.file} has no frames; take a bundle with frame_s")
+        frames = round(self._spec.window_s / self._spec.frame_s)
+        return self._run(windows, "frames", (frames, self.dim))
+
+    def _run(self, windows: Float32, output: str, shape: tuple[int, ...]) -> Float32:
+        windows = check_array(windows, shape=(None, self._spec.window_samples), name="windows")
+        result = np.empty((len(windows), *shape), np.float32)
+        for start in range(0, len(windows), BUCKETS[-1]):
+            part = slice(start, start + BUCKETS[-1])
+            log_mel = self._mel(windows[part])
+            result[part] = self._tower.run(output, {"log_mel": log_mel}, shape)
+        return result
+
+    def warm(self) -> list[str]:
+        """Load the graph now; the providers that it runs on."""
+        return self._tower.session().providers
+
+    def close(self) -> None:
+        """Free the graph; a second close does nothing."""
+        self._tower.close()

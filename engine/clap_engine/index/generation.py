@@ -1,0 +1,221 @@
+"""Derived files of a collection: one generation is one directory, written whole and then proven.
+
+In:  the rows of one committed state, in order.
+Out: a directory of packed vectors, prefixes, row numbers and perhaps a coarse index; the same,
+     opened, once every byte matched the header and the header matched the source of truth.
+Knows nothing about SQLite, keys or queries.
+
+The header, generation.json, names each file with its size and sha256 and says which collection,
+space, generation and change they belong to. The digest of the header itself is kept in the
+source of truth, so a file from elsewhere (an older generation, another collection, another dim)
+can't pass: nothing here is trusted because it looks right.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clap_engine import storage
+from clap_engine.arrays import Float16, Float32, Int64
+from clap_engine.errors import ClapError, IntegrityError
+from clap_engine.index import coarse, vectors
+from clap_engine.storage import FileDigest
+
+FORMAT = 1
+PREFIX_DIM = 32
+
+_HEADER = "generation.json"
+_VECTORS = "vectors.f16"  # [N, D] float16
+_PREFIXES = "prefixes.f32"  # [PREFIX_DIM, N] float32
+_ROWS = "rows.i64"  # [2, N] int64: row numbers ascending, and the clip of each
+_COARSE = "coarse.hnsw"  # hnswlib's own format, with labels 0..N-1
+
+
+@dataclass(frozen=True)
+class Block:
+    """N rows ready to be searched; position i is column i of the prefixes."""
+
+    vectors: Float16  # [N, D]
+    prefixes: Float32  # [d, N]
+    rows: Int64  # [N], ascending
+    clips: Int64  # [N]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True)
+class Owner:
+    """To whom a generation belongs."""
+
+    collection: str
+    space_id: str
+    dim: int
+
+
+@dataclass(frozen=True)
+class Generation:
+    """An opened generation: memory maps whose digests were checked."""
+
+    number: int
+    change: int
+    last_row: int
+    block: Block
+    coarse: coarse.CoarseIndex | None
+
+
+def empty_block(dim: int) -> Block:
+    """No rows."""
+    none = np.zeros(0, np.int64)
+    return Block(np.zeros((0, dim), np.float16), np.zeros((PREFIX_DIM, 0), np.float32), none, none)
+
+
+def path_of(directory: Path, number: int) -> Path:
+    """Where generation `number` lives."""
+    return directory / f"{number:08d}"
+
+
+def numbers(directory: Path) -> list[int]:
+    """The generations that have a directory, finished or not."""
+    if not directory.is_dir():
+        return []
+    names = (entry.name.removesuffix(".draft") for entry in directory.iterdir())
+    return sorted({int(name) for name in names if name.isdigit()})
+
+
+def write(
+    directory: Path,
+    number: int,
+    owner: Owner,
+    *,
+    change: int,
+    last_row: int,
+    batches: Iterable[tuple[Int64, Int64, Float16]],
+    with_coarse: bool,
+) -> FileDigest:
+    """Write generation `number` from (rows, clips, vectors) batches; the digest of its header.
+
+    It is durable when this returns, but nobody looks at it before the source of truth points
+    to it: open it first.
+    """
+    draft = directory / f"{number:08d}.draft"
+    storage.remove_tree(draft)
+    if not directory.is_dir():
+        storage.make_dir(directory)
+    storage.make_dir(draft)
+    try:
+        seen: list[tuple[Int64, Int64, Float32]] = []
+
+        def packed() -> Iterator[memoryview]:
+            for rows, clips, batch in batches:
+                seen.append((rows, clips, vectors.prefixes(batch, PREFIX_DIM)))
+                yield np.ascontiguousarray(batch).data.cast("B")
+
+        files = {_VECTORS: storage.write_file(draft / _VECTORS, packed())}
+        if not seen:
+            raise IntegrityError("a generation needs at least one row")
+        prefixes = np.concatenate([prefix for _, _, prefix in seen], axis=1)
+        numbering = np.stack([np.concatenate([part[column] for part in seen]) for column in (0, 1)])
+        files[_PREFIXES] = storage.write_file(draft / _PREFIXES, [prefixes.data.cast("B")])
+        files[_ROWS] = storage.write_file(draft / _ROWS, [numbering.data.cast("B")])
+        if with_coarse:
+            index = coarse.CoarseIndex.build(np.ascontiguousarray(prefixes.T))
+            index.save(draft / _COARSE)
+            storage.fsync_path(draft / _COARSE)
+            files[_COARSE] = storage.file_digest(draft / _COARSE)
+        header = {
+            "format": FORMAT,
+            "number": number,
+            "collection": owner.collection,
+            "space_id": owner.space_id,
+            "dim": owner.dim,
+            "prefix_dim": PREFIX_DIM,
+            "rows": prefixes.shape[1],
+            "change": change,
+            "last_row": last_row,
+            "files": {name: [file.size, file.sha256] for name, file in files.items()},
+        }
+        text = json.dumps(header, indent=2, sort_keys=True).encode("ascii")
+        digest = storage.write_file(draft / _HEADER, [text])
+        storage.fsync_dir(draft)
+        storage.rename(draft, path_of(directory, number))
+    except BaseException:
+        storage.remove_tree(draft)
+        raise
+    return digest
+
+
+def open(directory: Path, number: int, header_digest: FileDigest, owner: Owner) -> Generation:
+    """Open generation `number`; IntegrityError or NotFoundError unless it is whole and ours.
+
+    Reads every byte once to hash it: this also warms the page cache for the first query.
+    """
+    path = path_of(directory, number)
+    text = storage.read_exact(path / _HEADER, header_digest.size, header_digest.sha256)
+    try:
+        header = json.loads(text)
+        count = _check_header(header, number, owner)
+        files = {name: FileDigest(*entry) for name, entry in header["files"].items()}
+        block = Block(
+            _mapped(path, files, _VECTORS, np.float16, (count, owner.dim)),
+            _mapped(path, files, _PREFIXES, np.float32, (PREFIX_DIM, count)),
+            *_mapped(path, files, _ROWS, np.int64, (2, count)),
+        )
+        change, last_row = int(header["change"]), int(header["last_row"])
+    except (ValueError, KeyError, TypeError) as error:
+        if isinstance(error, ClapError):
+            raise
+        raise IntegrityError(f"{path / _HEADER} makes no sense ({error!r}); rebuild it") from error
+    if (np.diff(block.rows) <= 0).any() or block.rows[-1] > last_row:
+        raise IntegrityError(f"{path / _ROWS} is out of order; rebuild the generation")
+    index = None
+    if _COARSE in files and coarse.is_available():
+        if storage.file_digest(path / _COARSE) != files[_COARSE]:
+            raise IntegrityError(f"{path / _COARSE} does not match its digest; rebuild it")
+        index = coarse.CoarseIndex.load(path / _COARSE, PREFIX_DIM, count)
+    return Generation(number, change, last_row, block, index)
+
+
+def keep_only(directory: Path, number: int) -> None:
+    """Remove every other generation and every draft; open maps of them stay valid."""
+    if directory.is_dir():
+        for entry in directory.iterdir():
+            if entry != path_of(directory, number):
+                storage.remove_tree(entry)
+
+
+def _check_header(header: dict[str, Any], number: int, owner: Owner) -> int:
+    """The number of rows; IntegrityError when the header speaks of something else."""
+    found = {name: header[name] for name in ("format", "number", "collection", "space_id", "dim")}
+    due = {
+        "format": FORMAT, "number": number, "collection": owner.collection,
+        "space_id": owner.space_id, "dim": owner.dim,
+    }  # fmt: skip
+    if found != due or header["prefix_dim"] != PREFIX_DIM:
+        raise IntegrityError(f"the generation is of {found}, due is {due}; rebuild it")
+    count = header["rows"]
+    if not isinstance(count, int) or count < 1:
+        raise IntegrityError(f"the generation claims {count!r} rows; rebuild it")
+    return count
+
+
+def _mapped(
+    path: Path, files: dict[str, FileDigest], name: str, dtype: Any, shape: tuple[int, int]
+) -> Any:
+    """The file as a read-only array over its memory map."""
+    size = shape[0] * shape[1] * np.dtype(dtype).itemsize
+    if files[name].size != size:
+        raise IntegrityError(
+            f"{os.fspath(path / name)} has {files[name].size} bytes where {list(shape)} "
+            f"{np.dtype(dtype).name} take {size}; rebuild the generation"
+        )
+    return np.frombuffer(storage.map_exact(path / name, size, files[name].sha256), dtype).reshape(
+        shape
+    )

@@ -1,0 +1,185 @@
+"""One committed state of a collection, ready to be searched by many threads.
+
+In:  a generation, the tail of rows that are newer, the rows that were removed since.
+Out: shortlists of positions, their exact scores, the best window of each clip.
+Knows nothing about keys, metadata, SQLite or plans.
+
+Positions count the generation's rows first, then the tail's.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from clap_engine.arrays import Float16, Float32, Int64
+from clap_engine.errors import IntegrityError
+from clap_engine.index import flat, vectors
+from clap_engine.index.coarse import CoarseIndex
+from clap_engine.index.generation import PREFIX_DIM, Block, Generation, empty_block
+
+log = logging.getLogger("clap_engine")
+
+_NONE: Int64 = np.zeros(0, np.int64)
+
+
+class Tail:
+    """Rows newer than the generation. Grows by doubling; blocks handed out are never written."""
+
+    def __init__(self, dim: int) -> None:
+        self._full = empty_block(dim)
+        self._count = 0
+
+    def append(self, rows: Int64, clips: Int64, packed: Float16) -> None:
+        """Add rows with higher numbers than all before."""
+        start, self._count = self._count, self._count + len(rows)
+        if self._count > len(self._full):
+            self._grow(max(1024, 2 * self._count), start)
+        used = slice(start, self._count)
+        self._full.vectors[used] = packed
+        self._full.prefixes[:, used] = vectors.prefixes(packed, PREFIX_DIM)
+        self._full.rows[used], self._full.clips[used] = rows, clips
+
+    def block(self) -> Block:
+        """Views of the rows so far."""
+        count = self._count
+        full = self._full
+        return Block(
+            full.vectors[:count], full.prefixes[:, :count], full.rows[:count], full.clips[:count]
+        )
+
+    def _grow(self, capacity: int, count: int) -> None:
+        old = self._full
+        # Older blocks keep the arrays that they are views of.
+        self._full = Block(
+            np.empty((capacity, old.vectors.shape[1]), np.float16),
+            np.empty((PREFIX_DIM, capacity), np.float32),
+            np.empty(capacity, np.int64),
+            np.empty(capacity, np.int64),
+        )
+        self._full.vectors[:count] = old.vectors[:count]
+        self._full.prefixes[:, :count] = old.prefixes[:, :count]
+        self._full.rows[:count], self._full.clips[:count] = old.rows[:count], old.clips[:count]
+
+
+@dataclass(frozen=True)
+class View:
+    """An immutable state; `dead` are the positions of removed rows."""
+
+    number: int  # of the generation; 0 without one
+    change: int
+    last_row: int
+    base: Block
+    tail: Block
+    coarse: CoarseIndex | None
+    base_dead: Int64
+    tail_dead: Int64
+
+    @classmethod
+    def of(cls, generation: Generation | None, dim: int) -> View:
+        """The state in which the generation was built, or the empty one."""
+        none = empty_block(dim)
+        if generation is None:
+            return cls(0, 0, 0, none, none, None, _NONE, _NONE)
+        return cls(
+            generation.number, generation.change, generation.last_row, generation.block,
+            none, generation.coarse, _NONE, _NONE,
+        )  # fmt: skip
+
+    def later(
+        self, change: int, last_row: int, tail: Block, removed: Sequence[tuple[int, int]]
+    ) -> View:
+        """The view after another commit: a longer tail, and (first row, rows) ranges removed."""
+        return replace(
+            self,
+            change=change,
+            last_row=last_row,
+            tail=tail,
+            base_dead=np.union1d(self.base_dead, _positions(self.base.rows, removed)),
+            tail_dead=np.union1d(self.tail_dead, _positions(tail.rows, removed)),
+        )
+
+    @property
+    def rows(self) -> int:
+        """Rows that can be found."""
+        return len(self.base) + len(self.tail) - self.dead
+
+    @property
+    def dead(self) -> int:
+        """Removed rows that the arrays still hold."""
+        return len(self.base_dead) + len(self.tail_dead)
+
+    @property
+    def stale(self) -> int:
+        """Rows that a new generation would move or drop."""
+        return len(self.tail) + self.dead
+
+    def everything(self) -> Int64:
+        """Positions of all rows that can be found."""
+        alive = np.ones(len(self.base) + len(self.tail), np.bool_)
+        alive[self.base_dead] = False
+        alive[self.tail_dead + len(self.base)] = False
+        return np.flatnonzero(alive)
+
+    def shortlist(self, prefix: Float32, count: int, *, use_coarse: bool) -> Int64:
+        """[PREFIX_DIM] -> positions of the `count` nearest prefixes, and of those that tie."""
+        if use_coarse and self.coarse is not None:
+            try:
+                return self._coarse_shortlist(self.coarse, prefix, count)
+            except IntegrityError as error:
+                log.warning("%s; this search scans instead", error)
+        scores = np.empty(len(self.base) + len(self.tail), np.float32)
+        scores[: len(self.base)] = self._scan(self.base, self.base_dead, prefix)
+        scores[len(self.base) :] = self._scan(self.tail, self.tail_dead, prefix)
+        return flat.best(scores, count)
+
+    def scores(self, positions: Int64, query: Float32) -> Float32:
+        """Exact scores [K] of positions in ascending order."""
+        split = np.searchsorted(positions, len(self.base))
+        return np.concatenate(
+            [
+                vectors.exact_scores(self.base.vectors, positions[:split], query),
+                vectors.exact_scores(self.tail.vectors, positions[split:] - len(self.base), query),
+            ]
+        )
+
+    def best_windows(self, positions: Int64, scores: Float32) -> tuple[Int64, Int64, Float32]:
+        """(clips [C], rows [C], scores [C]): each clip's best window, the earliest among equals."""
+        split = np.searchsorted(positions, len(self.base))
+        before, after = positions[:split], positions[split:] - len(self.base)
+        clips = np.concatenate([self.base.clips[before], self.tail.clips[after]])
+        rows = np.concatenate([self.base.rows[before], self.tail.rows[after]])
+        order = np.lexsort((rows, -scores))
+        found, first = np.unique(clips[order], return_index=True)
+        chosen = order[first]
+        return found, rows[chosen], scores[chosen]
+
+    @staticmethod
+    def _scan(block: Block, dead: Int64, prefix: Float32) -> Float32:
+        scores = flat.scan(block.prefixes, prefix)
+        scores[dead] = -np.inf
+        return scores
+
+    def _coarse_shortlist(self, index: CoarseIndex, prefix: Float32, count: int) -> Int64:
+        # Removed rows still take places in the graph's answer: ask for that many more.
+        near, near_scores = index.search(prefix, count + len(self.base_dead))
+        is_alive = ~np.isin(near, self.base_dead)
+        tail_scores = self._scan(self.tail, self.tail_dead, prefix)
+        positions = np.concatenate([near[is_alive], np.arange(len(self.tail)) + len(self.base)])
+        scores = np.concatenate([near_scores[is_alive], tail_scores])
+        return np.sort(positions[flat.best(scores, count)])
+
+
+def _positions(rows: Int64, removed: Sequence[tuple[int, int]]) -> Int64:
+    """Positions in ascending `rows` that fall into the (first row, count) ranges."""
+    if not removed or not len(rows):
+        return _NONE
+    firsts = np.array([first for first, _ in removed], np.int64)
+    ends = firsts + np.array([count for _, count in removed], np.int64)
+    starts, stops = np.searchsorted(rows, firsts), np.searchsorted(rows, ends)
+    return np.concatenate(
+        [np.arange(start, stop) for start, stop in zip(starts, stops, strict=True)]
+    )

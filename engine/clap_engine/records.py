@@ -1,0 +1,130 @@
+"""What a collection stores, row by row, and the checksums that tell rot from truth.
+
+In:  values of one row.
+Out: frozen records; the columns of a row with its checksum; IntegrityError where it fails.
+Knows nothing about SQL, files or search.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from clap_engine.arrays import Float16, Int64
+from clap_engine.errors import IntegrityError
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a collection is, fixed when it was made."""
+
+    id: str
+    bundle_id: str
+    revision: str
+    space_id: str
+    dim: int
+    created_s: float
+
+
+@dataclass(frozen=True)
+class State:
+    """One committed state; `generation` and its header's digest name the derived files."""
+
+    change: int
+    clips: int
+    windows: int
+    last_clip: int
+    last_row: int
+    generation: int
+    header_size: int
+    header_sha256: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """One clip as it is stored; `metadata` is JSON text."""
+
+    id: int
+    key: str
+    path: str | None
+    size: int | None
+    mtime_ns: int | None
+    digest: str
+    duration_s: float
+    metadata: str
+    first_row: int
+    windows: int
+
+
+@dataclass(frozen=True)
+class NewClip:
+    """One clip to store: vectors float16 [W, D], spans in seconds [W, 2]."""
+
+    key: str
+    path: str | None
+    size: int | None
+    mtime_ns: int | None
+    digest: str
+    duration_s: float
+    metadata: str
+    vectors: Float16
+    spans: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Stored windows in row order: numbers [N], their clips [N], vectors float16 [N, D]."""
+
+    rows: Int64
+    clips: Int64
+    vectors: Float16
+
+
+Fields = TypeVar("Fields", Identity, State, Record)
+
+
+def sealed(fields: Identity | State | Record) -> tuple[Any, ...]:
+    """The fields in order, and the checksum over them."""
+    values = astuple(fields)
+    return (*values, zlib.crc32(json.dumps(values).encode("ascii")))
+
+
+def unsealed(kind: type[Fields], columns: Sequence[Any], path: Path, what: str) -> Fields:
+    """The record of these columns; IntegrityError unless its checksum holds."""
+    *values, crc = columns
+    try:
+        if zlib.crc32(json.dumps(values).encode("ascii")) == crc:
+            return kind(*values)
+    except TypeError:  # rot changed a column's type
+        pass
+    raise rotten(what, path)
+
+
+def rotten(what: str, path: Path) -> IntegrityError:
+    return IntegrityError(
+        f"{what} in {path} does not match its checksum; "
+        "remove or index that clip again, or restore the file from a copy"
+    )
+
+
+def window_crc(row: int, clip: int, start_s: float, end_s: float, vector: bytes) -> int:
+    return zlib.crc32(vector, zlib.crc32(struct.pack("<qqdd", row, clip, start_s, end_s)))
+
+
+def is_sound(window: Sequence[Any], crc: int, vector_bytes: int) -> bool:
+    """Whether the columns row, clip, start_s, end_s, vector are what was written."""
+    vector = window[4]
+    try:
+        return (
+            isinstance(vector, bytes) and len(vector) == vector_bytes and window_crc(*window) == crc
+        )
+    except (TypeError, struct.error):  # rot changed a column's type
+        return False

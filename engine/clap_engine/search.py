@@ -1,0 +1,230 @@
+"""One search: query -> shortlist -> exact scores -> clips with their spans and metadata.
+
+In:  a text, a clip or a vector; the states of a collection; an embedder.
+Out: hits, best first, with the plan, the generation and the milliseconds of each stage.
+Knows nothing about adding, locks or files.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from clap_engine import planner
+from clap_engine.arrays import Float32, Int64, check_array, flush_denormals, l2_normalize
+from clap_engine.errors import ArrayError, CollectionError, IntegrityError
+from clap_engine.index.generation import PREFIX_DIM
+from clap_engine.index.view import View
+from clap_engine.ingest import Embedder
+from clap_engine.limits import Limits
+from clap_engine.planner import Plan, Shortlist
+from clap_engine.states import States
+
+# A hit may be removed between ranking and reading its record; then the search starts again.
+_OPTIMISTIC_TRIES = 3
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A query by example: any source that the embedder takes."""
+
+    source: Any
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One clip found; the span is its best window, `calibrated` a probability or None."""
+
+    key: str
+    score: float
+    calibrated: float | None
+    start_s: float
+    end_s: float
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """Hits, best first, ties by key; how they were found and in which state."""
+
+    hits: tuple[Hit, ...]
+    timings_ms: dict[str, float]
+    plan: Plan
+    generation: int
+    space_id: str
+
+
+@runtime_checkable
+class TimedEmbedder(Protocol):
+    """An embedder that can say where the time of a text went."""
+
+    def embed_text_timed(self, texts: list[str], /) -> tuple[Float32, Mapping[str, float]]:
+        """(embeddings [N, D], milliseconds of each stage, such as tokenize and text)."""
+        ...
+
+
+Query: TypeAlias = "str | Clip | npt.NDArray[Any]"
+
+
+class _Clock:
+    """Milliseconds by stage, in the order in which they first ran."""
+
+    def __init__(self) -> None:
+        self.ms: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.ms[name] = self.ms.get(name, 0.0) + (time.perf_counter() - start) * 1e3
+
+
+class Search:
+    """Searches over the states of one collection; safe in many threads at once."""
+
+    def __init__(
+        self,
+        states: States,
+        embedder: Embedder | None,
+        calibration: Mapping[str, float],
+        limits: Limits,
+    ) -> None:
+        self._states = states
+        self._embedder = embedder
+        self._calibration = calibration
+        self._limits = limits
+        self._dim = states.identity.dim
+
+    def run(self, query: Query, k: int, shortlist: Shortlist) -> SearchResult:
+        """The k best clips for a text, a Clip or a vector [D]."""
+        if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= self._limits.max_k:
+            raise CollectionError(f"k is {k!r}; give 1 to {self._limits.max_k} (max_k)")
+        clock = _Clock()
+        with clock.stage("total"):
+            vector, modality = self._embed(query, clock)
+            for _ in range(_OPTIMISTIC_TRIES):
+                with clock.stage("refresh"):
+                    view = self._states.refresh()
+                hits, plan = self._answer(view, vector, modality, k, shortlist, clock)
+                if hits is not None:
+                    break
+            else:  # removals keep overtaking: hold the state still
+                with self._states.held() as view:
+                    hits, plan = self._answer(view, vector, modality, k, shortlist, clock)
+        if hits is None:
+            raise IntegrityError(
+                "the collection holds windows without a clip; run `clap-engine verify` on it"
+            )
+        return SearchResult(hits, clock.ms, plan, view.number, self._states.identity.space_id)
+
+    def _embed(self, query: Query, clock: _Clock) -> tuple[Float32, str | None]:
+        """Query -> (unit vector [D], its modality if that is known)."""
+        if isinstance(query, np.ndarray):
+            row = check_array(query, shape=(self._dim,), name="query")
+            return self._unit(row), None
+        if self._embedder is None:
+            raise CollectionError("this collection was opened without an embedder; search a vector")
+        if isinstance(query, str):
+            if isinstance(self._embedder, TimedEmbedder):
+                rows, stages = self._embedder.embed_text_timed([query])
+                clock.ms.update(stages)
+            else:
+                with clock.stage("embed"):
+                    rows = self._embedder.embed_text([query])
+            return self._unit(check_array(rows, shape=(1, self._dim))[0]), "text"
+        if isinstance(query, Clip):
+            with clock.stage("embed"):
+                rows, _, _ = self._embedder.embed_windows(query.source)
+            rows = check_array(rows, shape=(None, self._dim))
+            return self._unit(rows.mean(axis=0, dtype=np.float32)), "audio"
+        raise CollectionError(
+            f"a query of {type(query).__name__} is unknown; give text, Clip(...) or a vector"
+        )
+
+    @staticmethod
+    def _unit(row: Float32) -> Float32:
+        largest = np.abs(row).max()
+        if not largest:
+            raise ArrayError("the query is a zero vector; it has no direction to search in")
+        # Scaled first, so that tiny or huge entries don't vanish in their squares.
+        (unit,) = flush_denormals(l2_normalize((row / largest)[None]))
+        return np.asarray(unit, np.float32)
+
+    def _answer(
+        self,
+        view: View,
+        vector: Float32,
+        modality: str | None,
+        k: int,
+        shortlist: Shortlist,
+        clock: _Clock,
+    ) -> tuple[tuple[Hit, ...] | None, Plan]:
+        """The hits in this view, or None when one of its clips was removed meanwhile."""
+        plan = planner.plan(
+            view.rows, k, shortlist,
+            has_coarse=view.coarse is not None,
+            ladder=(PREFIX_DIM, self._dim),
+        )  # fmt: skip
+        prefix = l2_normalize(vector[None, :PREFIX_DIM])[0]
+        while True:
+            with clock.stage("shortlist"):
+                if plan.index == "exact":
+                    positions = view.everything()
+                else:
+                    positions = view.shortlist(
+                        prefix, plan.shortlist, use_coarse=plan.index == "hnsw"
+                    )
+            with clock.stage("rerank"):
+                scores = view.scores(positions, vector)
+                clips, rows, best = view.best_windows(positions, scores)
+            if len(clips) >= k or plan.index == "exact":
+                break
+            plan = planner.widen(plan)
+        with clock.stage("hydrate"):
+            return self._hydrate(clips, rows, best, k, modality), plan
+
+    def _hydrate(
+        self, clips: Int64, rows: Int64, scores: Float32, k: int, modality: str | None
+    ) -> tuple[Hit, ...] | None:
+        if not len(clips):
+            return ()
+        last = np.partition(scores, len(scores) - min(k, len(scores)))[-min(k, len(scores)) :].min()
+        chosen = np.flatnonzero(scores >= last)  # all that tie with the k-th: keys decide
+        with self._states.guard:
+            records = self._states.reader.records(clips[chosen].tolist())
+            if len(records) < len(chosen):
+                return None
+            ranked = sorted(
+                (-float(scores[i]), records[int(clips[i])].key, int(i)) for i in chosen
+            )[:k]
+            spans = self._states.reader.spans([int(rows[i]) for _, _, i in ranked])
+        if len(spans) < len(ranked):
+            return None
+        return tuple(
+            Hit(
+                key,
+                -minus,
+                self._calibrated(-minus, modality),
+                *spans[int(rows[i])],
+                json.loads(records[int(clips[i])].metadata),
+            )
+            for minus, key, i in ranked
+        )
+
+    def _calibrated(self, score: float, modality: str | None) -> float | None:
+        """The share of unrelated pairs that score lower, where their spread is known."""
+        mean = self._calibration.get(f"{modality}_mean")
+        std = self._calibration.get(f"{modality}_std")
+        if mean is None or std is None or not std > 0:
+            return None
+        return 0.5 * (1.0 + math.erf((score - mean) / (std * math.sqrt(2.0))))

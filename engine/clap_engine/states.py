@@ -1,0 +1,214 @@
+"""The states that a reader sees: each commit becomes a view, each damage a rebuild.
+
+In:  a collection's folder, its source of truth, its generations.
+Out: immutable views, never older than the last commit when they were asked for.
+Knows nothing about queries, sounds or locks between processes.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from clap_engine import planner, storage
+from clap_engine.catalogue import Catalogue
+from clap_engine.errors import ClapError, IntegrityError, RebuildWarning
+from clap_engine.index import coarse, generation
+from clap_engine.index.generation import Generation
+from clap_engine.index.view import Tail, View
+from clap_engine.records import State
+
+log = logging.getLogger("clap_engine")
+
+DATABASE = "collection.sqlite"
+GENERATIONS = "generations"
+# How often a generation may be replaced while a reader opens it, before that is called damage.
+_TRIES = 5
+
+
+class States:
+    """Follows the commits of a collection. `guard` is held while its connection is used."""
+
+    def __init__(self, folder: Path, *, read_only: bool) -> None:
+        self.guard = threading.RLock()
+        self.reader = Catalogue(folder / DATABASE, read_only=read_only)
+        self.identity = self.reader.identity
+        self.is_damaged = False  # the generation that is pointed at can't be used
+        self._folder = folder
+        self._generations = folder / GENERATIONS
+        self._owner = generation.Owner(self.identity.id, self.identity.space_id, self.identity.dim)
+        self._tail = Tail(self.identity.dim)
+        self._view = View.of(None, self.identity.dim)
+        self._pointer = 0  # the generation under the view, as the truth numbers it
+        self._proven: Generation | None = None
+        self._version: int | None = None
+
+    def close(self) -> None:
+        """Close the connection; views stay valid."""
+        with self.guard:
+            self.reader.close()
+
+    def refresh(self) -> View:
+        """The view of what is committed by now; costs 10 us when nothing changed."""
+        with self.guard:
+            version = self.reader.data_version()
+            if version != self._version:
+                with self.held():
+                    self._version = version
+            return self._view
+
+    @contextmanager
+    def held(self) -> Iterator[View]:
+        """The newest view, while nothing that the connection reads can change."""
+        with self.guard:
+            for _ in range(_TRIES):
+                with self.reader.snapshot():
+                    state = self.reader.state()
+                    try:
+                        if state.generation != self._pointer:
+                            self._start(state, self._generation(state))
+                        self._advance(state)
+                    except _Damage as damage:
+                        reason = damage
+                    else:
+                        yield self._view
+                        return
+                # A writer may have replaced the generation after this snapshot began.
+                if self.reader.state().generation == state.generation:
+                    self._give_up(state, reason)
+            raise IntegrityError(f"{self._folder} changes too fast to be read; try again")
+
+    def rebuild(self, writer: Catalogue) -> int:
+        """Write, prove and publish a new generation from the truth; its number.
+
+        The caller holds the writer's lock. A failure leaves the old generation in its place.
+        """
+        with writer.snapshot():
+            state = writer.state()
+            number = max([state.generation, *generation.numbers(self._generations)]) + 1
+            header = storage.FileDigest(0, "")
+            if state.windows:
+                header = generation.write(
+                    self._generations,
+                    number,
+                    self._owner,
+                    change=state.change,
+                    last_row=state.last_row,
+                    batches=((b.rows, b.clips, b.vectors) for b in writer.rows_after(-1)),
+                    with_coarse=planner.is_coarse_due(state.windows) and coarse.is_available(),
+                )
+        if header.size:
+            proven = generation.open(self._generations, number, header, self._owner)
+            if len(proven.block) != state.windows:
+                raise IntegrityError(
+                    f"{self._folder} holds {len(proven.block)} windows where {state.windows} were "
+                    "committed; run `clap-engine verify` on it"
+                )
+            with self.guard:
+                self._proven = proven
+        writer.publish(number, header.size, header.sha256, state.change)
+        generation.keep_only(self._generations, number)
+        return number
+
+    def problems(self) -> list[str]:
+        """What is wrong on disk, all of it read again; empty when nothing is."""
+        with self.guard, self.reader.snapshot():
+            try:
+                found = self.reader.problems()
+                state = self.reader.state()
+            except ClapError as error:
+                return [str(error)]
+            if found or not state.header_size:
+                return found
+            try:
+                return _differences(
+                    generation.open(
+                        self._generations,
+                        state.generation,
+                        storage.FileDigest(state.header_size, state.header_sha256),
+                        self._owner,
+                    ),
+                    self.reader,
+                )
+            except ClapError as error:
+                return [f"generation {state.generation}: {error}"]
+
+    def _generation(self, state: State) -> Generation | None:
+        """The generation that `state` points at; raises _Damage when it can't be used."""
+        if not state.header_size:
+            return None
+        if self._proven is not None and self._proven.number == state.generation:
+            return self._proven
+        header = storage.FileDigest(state.header_size, state.header_sha256)
+        try:
+            return generation.open(self._generations, state.generation, header, self._owner)
+        except ClapError as error:
+            raise _Damage(error) from error
+
+    def _start(self, state: State, found: Generation | None) -> None:
+        self._view = View.of(found, self.identity.dim)
+        self._tail = Tail(self.identity.dim)
+        self._pointer = state.generation
+        self._proven = None
+        self.is_damaged = False
+
+    def _advance(self, state: State) -> None:
+        """Bring the view to `state`: rows that are newer, rows that were removed."""
+        if state.change == self._view.change:
+            return
+        # Read to the end before anything is kept: a rotten row must not leave half a tail.
+        batches = list(self.reader.rows_after(self._view.last_row))
+        removed = self.reader.removed_after(self._view.change)
+        for batch in batches:
+            self._tail.append(batch.rows, batch.clips, batch.vectors)
+        self._view = self._view.later(state.change, state.last_row, self._tail.block(), removed)
+        if self._view.rows != state.windows:
+            error = IntegrityError(
+                f"{self._folder} holds {self._view.rows} windows where {state.windows} were "
+                "committed; run `clap-engine verify` on it"
+            )
+            if not len(self._view.base):
+                self._pointer = -1  # so that the next refresh starts over
+                raise error
+            raise _Damage(error)
+
+    def _give_up(self, state: State, reason: _Damage) -> None:
+        """Serve all rows from the truth itself, and say so."""
+        self._start(state, None)
+        self.is_damaged = True
+        text = f"generation {state.generation} of {self._folder} is rebuilt: {reason}"
+        log.warning("%s", text)
+        warnings.warn(text, RebuildWarning, stacklevel=2)
+
+
+class _Damage(Exception):
+    """The generation does not hold what the truth says it must."""
+
+
+def _differences(found: Generation, reader: Catalogue) -> list[str]:
+    """Where a generation and the truth disagree."""
+    block, matched = found.block, 0
+    for batch in reader.rows_after(-1):
+        old = batch.rows <= found.last_row
+        at = np.searchsorted(block.rows, batch.rows[old]).clip(max=len(block) - 1)
+        same = (
+            (block.rows[at] == batch.rows[old])
+            & (block.clips[at] == batch.clips[old])
+            & (block.vectors[at] == batch.vectors[old]).all(axis=1)
+        )
+        if not same.all():
+            return [f"generation {found.number} differs from the truth; rebuild it"]
+        matched += len(at)
+    gone = sum(
+        int(np.searchsorted(block.rows, first + count) - np.searchsorted(block.rows, first))
+        for first, count in reader.removed_after(found.change)
+    )
+    if matched + gone != len(block):
+        return [f"generation {found.number} holds rows that were removed; rebuild it"]
+    return []

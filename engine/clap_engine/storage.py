@@ -1,0 +1,378 @@
+"""The file system and SQLite, made durable: every byte that must survive goes through here.
+
+In:  paths, bytes, SQL.
+Out: verified bytes, files that are whole or absent, a lock, a database in WAL mode.
+Knows nothing about clips, vectors or bundles; the one module that imports sqlite3.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import mmap
+import os
+import shutil
+import sqlite3
+import stat
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clap_engine.errors import (
+    ClapError,
+    ClosedError,
+    IntegrityError,
+    LockedError,
+    NotFoundError,
+)
+
+# The system calls that change a disk, by name, so that the crash tests can fail the n-th one.
+_write = os.write
+_fsync = os.fsync
+_replace = os.replace
+_mkdir = os.mkdir
+
+_CHUNK_BYTES = 1 << 20
+
+
+class StorageError(ClapError, OSError):
+    """The disk or the database refused an operation: full, read-only, failing."""
+
+
+@dataclass(frozen=True)
+class FileDigest:
+    """What a file must be: its size in bytes and its sha256 in hex."""
+
+    size: int
+    sha256: str
+
+
+@contextmanager
+def _translated(action: str, path: str | os.PathLike[str]) -> Iterator[None]:
+    try:
+        yield
+    except ClapError:
+        raise
+    except FileNotFoundError as error:
+        raise NotFoundError(f"{os.fspath(path)} does not exist; cannot {action} it") from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StorageError(
+            error.errno or errno.EIO,
+            f"cannot {action} {os.fspath(path)}: {reason}; nothing that was committed is lost",
+        ) from error
+
+
+def _open_regular(path: str | os.PathLike[str]) -> int:
+    """A descriptor of a regular file; never blocks on a FIFO, never touches a device."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise IntegrityError(f"{os.fspath(path)} is not a regular file; replace it by one")
+    return fd
+
+
+def read_exact(path: str | os.PathLike[str], size: int, sha256: str) -> bytes:
+    """The file's bytes, read once; IntegrityError unless both size and digest are as given."""
+    with _translated("read", path):
+        fd = _open_regular(path)
+        with os.fdopen(fd, "rb") as file:
+            found = os.fstat(fd).st_size
+            if found != size:
+                raise IntegrityError(
+                    f"{os.fspath(path)} has {found} bytes where {size} were written; "
+                    "restore it from its source"
+                )
+            data = file.read(size + 1)
+    if len(data) != size or hashlib.sha256(data).hexdigest() != sha256:
+        raise IntegrityError(
+            f"{os.fspath(path)} does not have the digest {sha256[:12]}...; "
+            "its bytes changed after they were written: restore it from its source"
+        )
+    return data
+
+
+def file_facts(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """(size in bytes, mtime in ns) of a regular file, not opened: cheap signs of a change."""
+    with _translated("read", path):
+        facts = os.stat(path)
+    if not stat.S_ISREG(facts.st_mode):
+        raise IntegrityError(f"{os.fspath(path)} is not a regular file; give one that is")
+    return facts.st_size, facts.st_mtime_ns
+
+
+def file_digest(path: str | os.PathLike[str]) -> FileDigest:
+    """Size and sha256 of a regular file, in bounded memory."""
+    digest = hashlib.sha256()
+    size = 0
+    with _translated("read", path), os.fdopen(_open_regular(path), "rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            size += len(chunk)
+    return FileDigest(size, digest.hexdigest())
+
+
+def map_exact(path: str | os.PathLike[str], size: int, sha256: str) -> memoryview:
+    """The file mapped read-only, hashed through the same mapping that is returned."""
+    with _translated("map", path):
+        fd = _open_regular(path)
+        try:
+            found = os.fstat(fd).st_size
+            if found != size:
+                raise IntegrityError(f"{os.fspath(path)} has {found} bytes where {size} are due")
+            view = memoryview(mmap.mmap(fd, size, prot=mmap.PROT_READ) if size else b"")
+        finally:
+            os.close(fd)
+    if hashlib.sha256(view).hexdigest() != sha256:
+        raise IntegrityError(f"{os.fspath(path)} does not have the digest {sha256[:12]}...")
+    return view
+
+
+def write_file(path: str | os.PathLike[str], chunks: Iterable[bytes | memoryview]) -> FileDigest:
+    """Write a new file from chunks and fsync it; its name is durable only after fsync_dir."""
+    digest = hashlib.sha256()
+    size = 0
+    with _translated("write", path):
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        try:
+            for chunk in chunks:
+                digest.update(chunk)
+                view = memoryview(chunk).cast("B")
+                size += len(view)
+                while len(view):  # a short write is no error: the next one tells why
+                    view = view[_write(fd, view) :]
+            _fsync(fd)
+        finally:
+            os.close(fd)
+    return FileDigest(size, digest.hexdigest())
+
+
+def fsync_path(path: str | os.PathLike[str]) -> None:
+    """fsync a file that a library wrote by its path."""
+    with _translated("fsync", path):
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def fsync_dir(path: str | os.PathLike[str]) -> None:
+    """Make the names in a directory durable."""
+    fsync_path(path)
+
+
+def make_dir(path: str | os.PathLike[str], *, parents: bool = False) -> None:
+    """A new, durable directory; with `parents`, whatever is missing above it and maybe itself."""
+    target = Path(path)
+    if parents:
+        if target.is_dir():
+            return
+        make_dir(target.absolute().parent, parents=True)
+    with _translated("make", target):
+        _mkdir(target, 0o755)
+    fsync_dir(target.parent)
+
+
+def rename(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    """Rename within one directory and make it durable; both names must share a parent."""
+    with _translated("rename", source):
+        _replace(source, target)
+    fsync_dir(Path(target).parent)
+
+
+def remove_tree(path: str | os.PathLike[str]) -> None:
+    """Remove a directory if it can be: what stays is garbage, never a fault."""
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
+    """Replace a file: after a crash it holds the old bytes or the new ones, never a mixture."""
+    target = Path(path)
+    draft = target.with_name(f".{target.name}.{os.getpid()}.draft")
+    try:
+        write_file(draft, [data])
+        rename(draft, target)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+class FileLock:
+    """One owner at a time, kept by the operating system: it ends with the process, even killed."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = Path(path)
+        self._fd: int | None = None
+
+    @property
+    def is_held(self) -> bool:
+        return self._fd is not None
+
+    def acquire(self, timeout_s: float = 0.5) -> None:
+        """Take the lock or raise LockedError once `timeout_s` has passed."""
+        if self._fd is not None:
+            return
+        deadline = time.monotonic() + timeout_s
+        with _translated("lock", self._path):
+            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                while True:
+                    try:
+                        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        break
+                    except BlockingIOError:
+                        if time.monotonic() >= deadline:
+                            owner = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
+                            raise LockedError(
+                                f"{self._path.parent} is being written by process "
+                                f"{owner or 'unknown'}; wait for it, or open with read_only=True"
+                            ) from None
+                        time.sleep(0.02)
+                os.ftruncate(fd, 0)
+                os.pwrite(fd, f"{os.getpid()}\n".encode("ascii"), 0)
+            except BaseException:
+                os.close(fd)
+                raise
+        self._fd = fd
+
+    def release(self) -> None:
+        """Give the lock back; harmless when it is not held."""
+        if self._fd is not None:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)  # a forked child may hold the descriptor too
+            os.close(self._fd)
+            self._fd = None
+
+
+_BUSY_TIMEOUT_S = 5.0
+# SQLite's primary result codes; sqlite3 names them only from Python 3.11 on.
+_BUSY, _LOCKED, _NOMEM, _READONLY, _CORRUPT, _CONSTRAINT, _NOTADB = 5, 6, 7, 8, 11, 19, 26
+_ROTTEN_WORDS = ("malformed", "not a database", "could not decode", "corrupt")
+
+
+def _database_error(error: sqlite3.Error, path: Path) -> ClapError:
+    """The error of our tree that says what SQLite's means."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    text = str(error)
+    if code in (_CORRUPT, _CONSTRAINT, _NOTADB) or any(w in text.lower() for w in _ROTTEN_WORDS):
+        return IntegrityError(
+            f"{path} is damaged ({text}); restore it from a copy, or index the sounds again"
+        )
+    if code in (_BUSY, _LOCKED) or "locked" in text:
+        return LockedError(f"{path} is busy ({text}); try again when its writer is done")
+    if isinstance(error, sqlite3.ProgrammingError) and "closed" in text:
+        return ClosedError(f"{path} was closed; open the collection again")
+    return StorageError(
+        errno.EROFS if code == _READONLY else errno.EIO,
+        f"{path}: {text}; the operation was undone, nothing that was committed is lost",
+    )
+
+
+class Database:
+    """One connection; every sqlite3 error leaves as one of ours. Not for two threads at once."""
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, read_only: bool = False, create: bool = False
+    ) -> None:
+        """Open `path`; with `create` an absent file is made, empty."""
+        self._path = Path(path)
+        mode = "ro" if read_only else "rwc" if create else "rw"
+        with self._translated():
+            self._connection = sqlite3.connect(
+                f"{self._path.absolute().as_uri()}?mode={mode}",
+                uri=True,
+                timeout=_BUSY_TIMEOUT_S,
+                isolation_level=None,  # transactions begin where transaction() says so
+                check_same_thread=False,
+            )
+        try:
+            # FULL: a commit that returned is on the disk, even if power fails then.
+            self.execute("PRAGMA synchronous = FULL")
+            self.execute("PRAGMA cell_size_check = ON")
+            self.execute("PRAGMA trusted_schema = OFF")
+            self.execute("PRAGMA foreign_keys = ON")
+        except BaseException:
+            self.close()
+            raise
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise _database_error(error, self._path) from error
+
+    def _run(self, sql: str, values: Sequence[Any], many: bool) -> sqlite3.Cursor:
+        """The one place where SQL reaches SQLite; the crash tests fail its n-th call."""
+        if many:
+            return self._connection.executemany(sql, values)
+        return self._connection.execute(sql, values)
+
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run one statement and return its rows."""
+        with self._translated():
+            return self._run(sql, values, many=False).fetchall()
+
+    def execute_many(self, sql: str, values: Sequence[Sequence[Any]]) -> None:
+        """Run one statement for each tuple of values."""
+        with self._translated():
+            self._run(sql, values, many=True)
+
+    def stream(
+        self, sql: str, values: Sequence[Any] = (), batch: int = 1024
+    ) -> Iterator[list[tuple[Any, ...]]]:
+        """The rows of one statement in lists of at most `batch`."""
+        with self._translated():
+            cursor = self._run(sql, values, many=False)
+        try:
+            while True:
+                with self._translated():
+                    rows = cursor.fetchmany(batch)
+                if not rows:
+                    return
+                yield rows
+        finally:
+            cursor.close()  # an unfinished cursor would hold the snapshot open
+
+    def use_wal(self) -> None:
+        """Switch the file to write-ahead logging, where readers never wait for the writer."""
+        [(mode,)] = self.execute("PRAGMA journal_mode = WAL")
+        if mode != "wal":
+            raise StorageError(
+                errno.ENOTSUP, f"{self._path}: no write-ahead log here ({mode}); use a local disk"
+            )
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All statements inside, or none of them; durable once it has ended."""
+        self.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self.execute("COMMIT")
+        except BaseException:
+            self._roll_back()
+            raise
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """All reads inside see one committed state."""
+        self.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._roll_back()
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            # SQLite rolls back itself where the statement can't.
+            with suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Close the connection; harmless twice."""
+        with self._translated():
+            self._connection.close()

@@ -1,0 +1,1 @@
+"""Build time: corpus, training, export, quantization and packing of CLAP bundles (needs torch)."""

@@ -1,0 +1,67 @@
+"""README.md and NOTICE of a bundle.
+
+In:  the manifest, the scalars that the trainer left.
+Out: markdown.
+Knows nothing about graphs or files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from clap_engine.manifest import Manifest
+from clap_export import minilm
+
+RANDOM = (
+    "**The heads and the audio tower of this bundle are random.** It exists so that everything "
+    "else can be built and tested; its answers mean nothing.\n"
+)
+
+
+def notice() -> str:
+    """Whose work the bundle holds, and under which licence."""
+    return (
+        "This bundle contains the sentence encoder all-MiniLM-L6-v2 by the sentence-transformers\n"
+        f"project ({minilm.LICENCE}), converted to ONNX and quantized:\n"
+        "https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2\n"
+        "Its base, MiniLM-L6-H384-uncased by nreimers after Microsoft's MiniLM (MIT), and\n"
+        "the vocabulary of BERT by Google (Apache-2.0) are part of it.\n"
+    )
+
+
+def model_card(manifest: Manifest, scalars: Mapping[str, Any]) -> str:
+    """What the model is, what it was trained on, what it can and can't do, in figures."""
+    lines = [f"# {manifest.id}", "", manifest.description, ""]
+    if not scalars:
+        lines += [RANDOM]
+    body = str(scalars.get("card", "")).strip()
+    if body:
+        lines += [body, ""]
+    lines += [
+        "## Files",
+        "",
+        f"Audio: {manifest.audio.rate_hz} Hz, windows of {manifest.audio.window_s:g} s. "
+        f"Text: at most {manifest.text.max_tokens} tokens. "
+        f"Embeddings: {manifest.dim} dims, prefixes of {_list(manifest.ladder)} work alone.",
+        "",
+        "| licence | |",
+        "|---|---|",
+        *(f"| {name.replace('_', ' ')} | {text} |" for name, text in manifest.licences.items()),
+        "",
+        "## Quantized against float32",
+        "",
+        "| graph | n | centred cosine | top-1 | top-10 |",
+        "|---|---|---|---|---|",
+    ]
+    for name, row in manifest.parity.items():
+        if isinstance(row, dict) and "centred_mean" in row:
+            lines.append(
+                f"| {name} | {row['n']} | {row['centred_mean']:.4f} "
+                f"(least {row['centred_min']:.4f}) | {row['top1']:.3f} | {row['top10']:.3f} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _list(dims: tuple[int, ...]) -> str:
+    return ", ".join(map(str, dims))

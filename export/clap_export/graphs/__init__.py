@@ -1,0 +1,1 @@
+"""Hand-written ONNX graphs of the two towers."""

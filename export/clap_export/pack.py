@@ -1,0 +1,240 @@
+"""Trained weights + sentence encoder -> a bundle directory.
+
+In:  `Weights`, or a seed for random ones; the precisions wanted.
+Out: a directory that clap_engine.bundle opens, written whole or not at all.
+Knows nothing about training or corpora.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from clap_engine import __version__
+from clap_engine.arrays import Float32
+from clap_engine.manifest import (
+    GOLDEN_KINDS,
+    SCHEMA,
+    AudioGolden,
+    AudioSpec,
+    Goldens,
+    GraphSpec,
+    Manifest,
+    TextSpec,
+    dump,
+    file_entry,
+    parse,
+    seal,
+)
+from clap_engine.storage import fsync_dir, make_dir, remove_tree, rename, write_file
+from clap_export import card, minilm, parts
+from clap_export.frontend import CLAP_MINI_FRONT_END, make_frontend_npz
+from clap_export.minilm import SentenceEncoder
+from clap_export.parity import Gate
+from clap_export.weights import Weights, load_weights, random_weights
+
+LADDER = (32, 64, 128, 256, 512)
+GOLDEN_TEXTS = (
+    "a banjo",
+    "slow sad violin melody",
+    "rain on a tin roof with distant thunder",
+    "a man speaking, then a door slams",
+    "bright synth arpeggio in a minor key at a fast tempo",
+    "dog barking",
+)
+GOLDEN_WAVEFORMS = 6
+# The golden check allows this much less cosine than packing saw: other CPUs add up in another
+# order. A broken kernel is off by 0.1 and more.
+GOLDEN_MARGIN = 0.01
+
+
+def pack(
+    weights: Weights,
+    out: Path,
+    *,
+    precisions: Sequence[str] = ("int8",),
+    encoder: SentenceEncoder | None = None,
+    gate_audio: Gate | None = None,
+    gate_text: Gate | None = None,
+) -> Manifest:
+    """Build every part and write the bundle to `out`, replacing one that is there."""
+    parts.check_precisions(precisions)
+    encoder = minilm.load() if encoder is None else encoder
+    frontend = make_frontend_npz()
+    audio_spec, text_spec = _audio_spec(precisions), _text_spec(precisions)
+    audio = parts.audio_part(weights, precisions, gate_audio)
+    text = parts.text_part(weights, encoder, text_spec, precisions, gate_text)
+    texts = parts.golden_texts(text, text_spec, encoder.tokenizer_json, GOLDEN_TEXTS)
+    waves = parts.golden_audio(audio, audio_spec, frontend, GOLDEN_WAVEFORMS)
+    files = {
+        "frontend.npz": frontend,
+        "tokenizer.json": encoder.tokenizer_json,
+        "goldens.npz": _npz(text=texts["fp32"], audio=waves["fp32"]),
+        "NOTICE": card.notice().encode(),
+    }
+    files |= {spec.file: audio.graphs[p] for p, spec in audio_spec.graphs.items()}
+    files |= {spec.file: text.graphs[p] for p, spec in text_spec.graphs.items()}
+    scalars = weights.scalars
+    manifest = Manifest(
+        schema=SCHEMA,
+        id="clap-mini",
+        revision="",
+        # The audio side alone: a better text graph for the same space needs no re-embedding.
+        space_id=hashlib.sha256(weights.audio_digest.encode() + frontend).hexdigest(),
+        dim=LADDER[-1],
+        ladder=LADDER,
+        description=str(scalars.get("description", "Random heads: for tests only.")),
+        demonstration=True,
+        licences={
+            "code": "MIT",
+            "weights": f"MIT; sentence encoder {minilm.LICENCE}",
+            "training_data": str(scalars.get("training_data", "none")),
+        },
+        producer={
+            "clap_export": __version__,
+            "onnx": onnx.__version__,
+            "sentence_encoder": f"{minilm.SOURCE}, sha256 {encoder.digest}",
+        },
+        min_runtime="0.1.0",
+        files={},
+        audio=audio_spec,
+        text=_with_scales(text_spec, text),
+        logit_scale=float(scalars.get("logit_scale", 20.0)),
+        logit_bias=float(scalars.get("logit_bias", 0.0)),
+        templates={
+            task: tuple(forms)
+            for task, forms in scalars.get("templates", {"classify": ["{}"]}).items()
+        },
+        calibration=dict(scalars.get("calibration", {})),
+        parity={
+            **scalars.get("parity", {}),
+            **{f"audio.{p}": row.as_json() for p, row in audio.parity.items()},
+            **{f"text.{p}": row.as_json() for p, row in text.parity.items()},
+        },
+        goldens=Goldens(
+            texts=GOLDEN_TEXTS,
+            audio=tuple(AudioGolden(GOLDEN_KINDS[i % 3], i) for i in range(GOLDEN_WAVEFORMS)),
+            file="goldens.npz",
+            tolerance={p: min(_tolerance(texts, p), _tolerance(waves, p)) for p in precisions},
+        ),
+    )
+    files["README.md"] = card.model_card(manifest, scalars).encode()
+    return write_bundle(out, manifest, files)
+
+
+def write_bundle(out: Path, manifest: Manifest, files: dict[str, bytes]) -> Manifest:
+    """Seal the manifest over `files` and put the directory in place; returns what was written."""
+    entries = {name: file_entry(data) for name, data in files.items()}
+    manifest = seal(replace(manifest, files=entries))
+    data = dump(manifest)
+    parse(data)  # what we write, the runtime must be able to read
+    out = out.absolute()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    draft = out.with_name(f".{out.name}.{os.getpid()}.draft")
+    remove_tree(draft)
+    make_dir(draft)
+    try:
+        for name, content in {**files, "manifest.json": data}.items():
+            write_file(draft / name, [content])
+        fsync_dir(draft)
+        _swap(draft, out)
+    finally:
+        remove_tree(draft)
+    return manifest
+
+
+def _swap(draft: Path, out: Path) -> None:
+    """`draft` takes the place of `out`.
+
+    A directory can't be renamed over one that is not empty, so the old one steps aside first,
+    and comes back if the new one can't follow.
+    """
+    old = out.with_name(f".{out.name}.{os.getpid()}.old")
+    if not out.exists():
+        rename(draft, out)
+        return
+    rename(out, old)
+    try:
+        rename(draft, out)
+    except BaseException:
+        rename(old, out)
+        raise
+    remove_tree(old)
+
+
+def _audio_spec(precisions: Sequence[str]) -> AudioSpec:
+    settings = asdict(CLAP_MINI_FRONT_END)
+    for name in ("fmin_hz", "fmax_hz"):  # they are in the filters of frontend.npz
+        del settings[name]
+    graphs = {p: GraphSpec(f"audio.{p}.onnx", dynamic_scale=False) for p in precisions}
+    return AudioSpec(**settings, frontend="frontend.npz", graphs=graphs, frame_s=5.0 / 16)
+
+
+def _text_spec(precisions: Sequence[str]) -> TextSpec:
+    return TextSpec(
+        tokenizer="tokenizer.json",
+        max_tokens=128,
+        pad_id=0,
+        prefix="",
+        suffix="",
+        graphs={p: GraphSpec(f"text.{p}.onnx", dynamic_scale=False) for p in precisions},
+    )
+
+
+def _with_scales(spec: TextSpec, part: parts.Part) -> TextSpec:
+    """The same with `dynamic_scale` as the graphs have it."""
+    graphs = {
+        p: replace(graph, dynamic_scale=parts.is_dynamic(part.graphs[p]))
+        for p, graph in spec.graphs.items()
+    }
+    return replace(spec, graphs=graphs)
+
+
+def _tolerance(embeddings: dict[str, Float32], precision: str) -> float:
+    """The least cosine seen between a precision and float32, less the margin."""
+    cosine = np.sum(embeddings["fp32"] * embeddings[precision], axis=1)
+    return round(float(cosine.min()) - GOLDEN_MARGIN, 4)
+
+
+def _npz(**arrays: Float32) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `clap-export pack mini`."""
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--weights", type=Path, help="trained weights (.safetensors)")
+    source.add_argument("--random-heads", action="store_true", help="untrained, for tests")
+    parser.add_argument("--seed", type=int, default=0, help="of the random heads")
+    parser.add_argument("--precisions", default="int8", help="some of fp32,int8 (default int8)")
+    parser.add_argument("--out", type=Path, required=True, help="directory of the bundle")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Pack, and print what was made."""
+    weights = random_weights(args.seed) if args.random_heads else load_weights(args.weights)
+    # Random towers put all windows close together, so their rankings are noise.
+    gate = None if args.random_heads else Gate()
+    manifest = pack(
+        weights,
+        args.out,
+        precisions=args.precisions.split(","),
+        gate_audio=gate,
+        gate_text=gate,
+    )
+    for name, entry in sorted(manifest.files.items()):
+        print(f"{entry.size:>12,} {name}")
+    for name, row in manifest.parity.items():
+        print(name, row)
+    print(f"{manifest.id} {manifest.revision[:12]} at {args.out}")
+    return 0

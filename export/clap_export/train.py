@@ -1,0 +1,350 @@
+"""Training clap-mini: the audio tower from scratch, one Matryoshka head per side, frozen trunk.
+
+In:  a rendered corpus, the sentence encoder, a `Plan`.
+Out: a folder with `checkpoint.pt` (resumes), `log.jsonl`, `curves.png` and `weights.safetensors`.
+Knows nothing about graphs, bundles or rendering.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from clap_engine.arrays import Float32
+from clap_export import minilm, retrieval, sentences
+from clap_export.augment import augment
+from clap_export.corpus import captions, lexicon as words, render
+from clap_export.corpus.captions import ATTRIBUTE_FORMS
+from clap_export.corpus.classes import KIND_OF
+from clap_export.heads import LADDER, TextHead, matryoshka_loss
+from clap_export.tower import AudioTower, TowerShape
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a training run depends on, beside the corpus."""
+
+    samples: int = 1_200_000
+    batch: int = 256
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.05
+    warmup: float = 0.03
+    captions_per_clip: int = 4
+    sentence_noise: float = 0.04
+    attribute_weight: float = 0.3
+    pairs: float = 0.1
+    ema: float = 0.999
+    seed: int = 0
+    threads: int = 1
+    device: str = "cpu"
+    shape: TowerShape = field(default_factory=TowerShape)
+
+
+@dataclass(frozen=True)
+class Batchable:
+    """A split in memory: log-mels uint8 [N, F, M], captions [N, C, 384], attribute targets."""
+
+    log_mel: np.ndarray
+    attributes: list[dict[str, str]]
+    sentences: Float32
+    targets: dict[str, np.ndarray]
+
+
+TARGETS: dict[str, tuple[str, ...]] = {
+    "class": tuple(KIND_OF),
+    **{name: tuple(forms) for name, forms in ATTRIBUTE_FORMS.items()},
+}
+
+
+class AttributeHeads(nn.Module):
+    """Linear classifiers of what captions claim, on the mean hidden features; training only."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.heads = nn.ModuleDict(
+            {name: nn.Linear(hidden, len(values)) for name, values in TARGETS.items()}
+        )
+
+    def loss(self, hidden: Tensor, targets: dict[str, Tensor]) -> Tensor:
+        """Mean cross-entropy over attributes; -1 marks a clip without that attribute."""
+        total = hidden.new_zeros(())
+        for name, head in self.heads.items():
+            if (targets[name] >= 0).any():
+                total = total + functional.cross_entropy(
+                    head(hidden), targets[name], ignore_index=-1
+                )
+        return total / len(self.heads)
+
+
+class Learner(nn.Module):
+    """All that is trained, and the loss of one batch."""
+
+    def __init__(self, shape: TowerShape) -> None:
+        super().__init__()
+        self.audio = AudioTower(shape)
+        self.text = TextHead(dim=shape.dim)
+        self.attributes = AttributeHeads(shape.hidden)
+
+    def loss(
+        self, log_mel: Tensor, sentence: Tensor, targets: dict[str, Tensor], pairs: int, plan: Plan
+    ) -> Tensor:
+        """The first `pairs` rows of log_mel are two clips, half a window each; their two captions
+        are the first 2 * pairs sentences. Each half must match its own caption: so frames learn
+        to speak for themselves."""
+        hidden, weights = self.audio.features(log_mel)
+        hidden, weights = hidden.float(), weights.float()
+        frames = self.audio.head(hidden) * weights
+        half = frames.shape[1] // 2
+        first = torch.stack([frames[:pairs, :half].sum(1), frames[:pairs, half:].sum(1)], dim=1)
+        embedding = torch.cat([first.flatten(0, 1), frames[pairs:].sum(1)])
+        loss = matryoshka_loss(embedding, self.text(sentence), self.text.logit_scale)
+        mean = (hidden * weights).sum(1)[pairs:]
+        return loss + plan.attribute_weight * self.attributes.loss(mean, targets)
+
+
+def attribute_targets(clips: Sequence[dict[str, str]]) -> dict[str, np.ndarray]:
+    return {
+        name: np.array(
+            [values.index(clip[name]) if clip.get(name) in values else -1 for clip in clips],
+            dtype=np.int64,
+        )
+        for name, values in TARGETS.items()
+    }
+
+
+def prepare(
+    corpus: Path, plan: Plan, cache: Path, progress: Callable[[int, int], None] | None = None
+) -> Batchable:
+    """The training split, with `captions_per_clip` captions a clip as sentence vectors."""
+    log_mel, clips = render.load(corpus / "train")
+    lexicon = words.load()
+    rng = np.random.default_rng([plan.seed, 3])
+    texts = [
+        captions.known(rng, lexicon, clip).text
+        for clip in clips
+        for _ in range(plan.captions_per_clip)
+    ]
+    key = render.digest(texts)
+    path = cache / f"sentences-{key}.npy"
+    if path.exists():
+        vectors = np.load(path, allow_pickle=False)
+    else:
+        cache.mkdir(parents=True, exist_ok=True)
+        vectors = sentences.embed(minilm.load(), texts, progress=progress).astype(np.float16)
+        np.save(path, vectors)
+    shape = (len(clips), plan.captions_per_clip, -1)
+    return Batchable(log_mel, clips, vectors.reshape(shape), attribute_targets(clips))
+
+
+def to_decibels(log_mel: np.ndarray) -> Tensor:
+    return torch.from_numpy(log_mel).float() * render.DB_STEP - 80.0
+
+
+@torch.inference_mode()
+def embed_clips(tower: AudioTower, log_mel: np.ndarray, batch: int = 128) -> Float32:
+    """uint8 [N, F, M] -> float32 [N, D]."""
+    tower.eval()
+    device = next(tower.parameters()).device
+    parts = [
+        tower(to_decibels(log_mel[i : i + batch]).to(device))[0].cpu().numpy()
+        for i in range(0, len(log_mel), batch)
+    ]
+    return np.concatenate(parts)
+
+
+class Examiner:
+    """hit@k on the validation split, in known wording and in unseen words for development."""
+
+    def __init__(self, corpus: Path, limit: int = 1000) -> None:
+        log_mel, clips = render.load(corpus / "validation")
+        self.log_mel, clips = log_mel[:limit], clips[:limit]
+        lexicon, encoder = words.load(), minilm.load()
+        self.sets = {}
+        for wording in ("known", "development"):
+            asked = retrieval.queries(lexicon, clips, wording)
+            vectors = sentences.embed(encoder, [caption.text for caption in asked])
+            self.sets[wording] = (vectors, retrieval.relevance(asked, clips))
+
+    @torch.inference_mode()
+    def examine(self, learner: Learner) -> dict[str, float]:
+        audio = embed_clips(learner.audio, self.log_mel)
+        device = learner.text.linear.weight.device
+        result = {}
+        for wording, (vectors, relevant) in self.sets.items():
+            text = learner.text(torch.from_numpy(vectors).to(device)).cpu().numpy()
+            for name, value in retrieval.hits(text, audio, relevant, (32, 512), (1, 10)).items():
+                result[f"{wording} {name}"] = value
+        return result
+
+
+def batches(data: Batchable, plan: Plan, step: int) -> tuple[Tensor, Tensor, dict[str, Tensor], int]:
+    """Batch number `step`; it depends on the plan's seed and the step alone, so runs resume."""
+    rng = np.random.default_rng([plan.seed, 4, step])
+    count = len(data.log_mel)
+    rows = rng.choice(count, plan.batch, replace=False)
+    pairs = int(plan.batch * plan.pairs) // 2
+    # Only sounds that fill their window can be cut in half.
+    steady = np.array(
+        [not ({"timing", "count"} & data.attributes[row].keys()) for row in rows], dtype=bool
+    )
+    halves = rows[steady][: 2 * pairs]
+    pairs = len(halves) // 2
+    halves = halves[: 2 * pairs]
+    rest = np.setdiff1d(rows, halves)
+    frames = data.log_mel.shape[1] // 2
+    cut = data.log_mel[halves][:, :frames].reshape(pairs, 2 * frames, -1)
+    log_mel = to_decibels(np.concatenate([cut, data.log_mel[rest]]))
+    order = np.concatenate([halves, rest])
+    which = rng.integers(data.sentences.shape[1], size=len(order))
+    sentence = torch.from_numpy(data.sentences[order, which].astype(np.float32))
+    generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+    noise = torch.randn(sentence.shape, generator=generator)
+    sentence = functional.normalize(sentence + plan.sentence_noise * noise, dim=-1)
+    whole = augment(log_mel[pairs:], generator)
+    log_mel = torch.cat([log_mel[:pairs], whole])
+    targets = {name: torch.from_numpy(values[rest]) for name, values in data.targets.items()}
+    return log_mel, sentence, targets, pairs
+
+
+def learning_rate(plan: Plan, step: int, steps: int) -> float:
+    """Linear warm-up, then half a cosine."""
+    warm = max(1, int(plan.warmup * steps))
+    if step < warm:
+        return plan.learning_rate * (step + 1) / warm
+    return plan.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / (steps - warm)))
+
+
+def train(
+    corpus: Path,
+    out: Path,
+    plan: Plan,
+    report: Callable[[dict[str, Any]], None] = lambda line: None,
+    examine_every_s: float = 240.0,
+    stop_after_s: float = math.inf,
+) -> Learner:
+    """Trains (or resumes) until the plan's samples are seen; returns the averaged weights."""
+    torch.set_num_threads(plan.threads)
+    torch.manual_seed(plan.seed)
+    out.mkdir(parents=True, exist_ok=True)
+    data = prepare(corpus, plan, out, lambda done, n: report({"sentences": done, "of": n}))
+    examiner = Examiner(corpus)
+    device = torch.device(plan.device)
+    learner = Learner(plan.shape).to(device, memory_format=torch.channels_last)
+    average = Learner(plan.shape).to(device, memory_format=torch.channels_last)
+    average.load_state_dict(learner.state_dict())
+    decay = [p for p in learner.parameters() if p.ndim > 1]
+    plain = [p for p in learner.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": decay, "weight_decay": plan.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+        lr=plan.learning_rate, betas=(0.9, 0.98),
+    )
+    steps = plan.samples // plan.batch
+    checkpoint = out / "checkpoint.pt"
+    first, spent_s = 0, 0.0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True, map_location=device)
+        if state["plan"] != fixed_part(plan):
+            raise ValueError(
+                f"{checkpoint} belongs to another plan ({state['plan']}); give another folder"
+            )
+        learner.load_state_dict(state["learner"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        first, spent_s = state["step"], state["spent_s"]
+        report({"resumed": first, "of": steps})
+    began = examined = time.monotonic()
+    losses: list[float] = []
+    for step in range(first, steps):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(plan, step, steps)
+        log_mel, sentence, targets, pairs = batches(data, plan, step)
+        learner.train()
+        with torch.autocast(device.type, torch.bfloat16):
+            loss = learner.loss(
+                log_mel.to(device), sentence.to(device),
+                {name: value.to(device) for name, value in targets.items()}, pairs, plan,
+            )
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
+        optimizer.step()
+        update_average(average, learner, min(plan.ema, (step + 1) / (step + 10)))
+        losses.append(loss.item())
+        now = time.monotonic()
+        last = step + 1 == steps
+        if now - examined > examine_every_s or last or now - began > stop_after_s:
+            line = {
+                "step": step + 1, "of": steps, "samples": (step + 1) * plan.batch,
+                "loss": round(float(np.mean(losses)), 4),
+                "minutes": round((spent_s + now - began) / 60, 1),
+                **{name: round(value, 4) for name, value in examiner.examine(average).items()},
+            }
+            losses.clear()
+            with (out / "log.jsonl").open("a") as file:
+                file.write(json.dumps(line) + "\n")
+            report(line)
+            save_checkpoint(
+                checkpoint,
+                {
+                    "plan": fixed_part(plan), "learner": learner.state_dict(),
+                    "average": average.state_dict(), "optimizer": optimizer.state_dict(),
+                    "step": step + 1, "spent_s": spent_s + now - began,
+                },
+            )
+            plot_curves(out)
+            examined = time.monotonic()
+            if now - began > stop_after_s:
+                break
+    return average
+
+
+def fixed_part(plan: Plan) -> dict[str, Any]:
+    """The plan without what a resumed run may change."""
+    values = json.loads(json.dumps(asdict(plan)))
+    return {name: value for name, value in values.items() if name not in ("threads", "device")}
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, learner: nn.Module, decay: float) -> None:
+    for a, b in zip(average.state_dict().values(), learner.state_dict().values(), strict=True):
+        if a.dtype.is_floating_point:
+            a.lerp_(b, 1 - decay)
+        else:
+            a.copy_(b)
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    partial = path.with_suffix(".partial")
+    torch.save(state, partial)
+    partial.replace(path)
+
+
+def plot_curves(out: Path) -> None:
+    """curves.png: loss and validation hit@10 over samples seen."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    seen = [line["samples"] / 1e6 for line in lines]
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4))
+    left.plot(seen, [line["loss"] for line in lines])
+    left.set(title="training loss", xlabel="million clips seen")
+    for name in ("known hit@10", "known hit@10 d=32", "development hit@10"):
+        right.plot(seen, [line[name] for line in lines], label=name)
+    right.set(title="validation hit@10", xlabel="million clips seen", ylim=(0, 1))
+    right.legend()
+    figure.tight_layout()
+    figure.savefig(out / "curves.png", dpi=90)
+    pyplot.close(figure)

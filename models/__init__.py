@@ -1,0 +1,1 @@
+"""The bundles that ship; read through `clap_engine.bundle`."""

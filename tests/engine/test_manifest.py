@@ -1,0 +1,282 @@
+"""Laws of the manifest: what is dumped parses to itself, anything off is refused at once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import time
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+from tiny_bundle import make_files, make_manifest, resealed
+
+from clap_engine import manifest as manifests
+from clap_engine.errors import ManifestError
+from clap_engine.manifest import Manifest, dump, parse, seal
+
+MANIFEST = make_manifest(make_files())
+PARSE_SECONDS = 0.05
+
+
+def tree() -> Any:
+    return json.loads(dump(MANIFEST))
+
+
+def sealed(data: Any) -> bytes:
+    """JSON of `data` with the revision that fits, so that only its other fields can be wrong."""
+    if isinstance(data, dict) and "revision" in data:
+        data = {**data, "revision": ""}
+        text = json.dumps(data, sort_keys=True, indent=2, ensure_ascii=False) + "\n"
+        data["revision"] = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return json.dumps(data, indent=2).encode()
+
+
+def refused(data: bytes) -> str:
+    """The message of the ManifestError that `data` must give, within 50 ms of this thread."""
+    start = time.thread_time()
+    with pytest.raises(ManifestError) as caught:
+        parse(data)
+    assert time.thread_time() - start < PARSE_SECONDS
+    return str(caught.value)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The path of every value inside, the free parity table apart."""
+    found = [path] if path else []
+    if path[:1] != ("parity",):
+        items: Any = value.items() if isinstance(value, dict) else ()
+        items = enumerate(value) if isinstance(value, list) else items
+        found += [place for key, inner in items for place in places(inner, (*path, key))]
+    return found
+
+
+PLACES = [path for path in places(tree()) if path != ("revision",)]
+
+
+def changed(path: tuple[Any, ...], change: Callable[[Any, Any], None]) -> Any:
+    """The tree after `change(parent, key)` at `path`."""
+    data = tree()
+    parent = data
+    for key in path[:-1]:
+        parent = parent[key]
+    change(parent, path[-1])
+    return data
+
+
+def test_round_trip_is_exact_and_canonical() -> None:
+    data = dump(MANIFEST)
+    assert parse(data) == MANIFEST
+    assert dump(parse(data)) == data
+    assert parse(sealed(tree())) == MANIFEST  # the control of every resealed case below
+
+
+def test_tables_name_the_fields_of_the_dataclasses() -> None:
+    for table, kind in (
+        (manifests._MANIFEST, manifests.Manifest),
+        (manifests._AUDIO, manifests.AudioSpec),
+        (manifests._TEXT, manifests.TextSpec),
+        (manifests._GOLDENS, manifests.Goldens),
+        (manifests._AUDIO_GOLDEN, manifests.AudioGolden),
+    ):
+        assert list(table) == [field.name for field in fields(kind)]
+
+
+@pytest.mark.parametrize("path", PLACES, ids=str)
+def test_no_value_may_have_another_type(path: tuple[Any, ...]) -> None:
+    value: Any = tree()
+    for key in path:
+        value = value[key]
+    wrongs: list[Any] = [None, True, 0.5, 10**400, "\ud800", [], [[]], {}, {"x": 10**400}]
+    for wrong in wrongs:
+        allowed = path == ("audio", "frame_s") and wrong is None
+        if allowed or (type(wrong) is type(value) and not isinstance(wrong, str)):
+            continue  # values of the right type have tests of their own
+
+        def put(parent: Any, key: Any, wrong: Any = wrong) -> None:
+            parent[key] = wrong
+
+        refused(sealed(changed(path, put)))
+
+
+def is_field(path: tuple[Any, ...]) -> bool:
+    """Whether `path` ends in a field, not in an entry of a list or of a free table."""
+    free = {"templates", "calibration", "producer", "tolerance"}
+    return not any(isinstance(key, int) for key in path) and free.isdisjoint(path[:-1])
+
+
+@pytest.mark.parametrize("path", [path for path in PLACES if is_field(path)], ids=str)
+def test_no_field_may_be_missing(path: tuple[Any, ...]) -> None:
+    def drop(parent: Any, key: Any) -> None:
+        del parent[key]
+
+    if path == ("files", "README.md") or path[-2:-1] == ("graphs",):
+        parse(sealed(changed(path, drop)))  # what nothing refers to may be left out
+    else:
+        refused(sealed(changed(path, drop)))
+
+
+@pytest.mark.parametrize(
+    "path", [("schema",), ("audio", "hop"), ("text", "prefix"), ("goldens", "file")]
+)
+def test_no_field_may_be_added(path: tuple[Any, ...]) -> None:
+    def add(parent: Any, key: Any) -> None:
+        parent["colour"] = parent[key]
+
+    assert "colour" in refused(sealed(changed(path, add)))
+
+
+@pytest.mark.parametrize(
+    ("found", "put"),
+    [
+        (b'"dim": 8,', b'"dim": 8, "dim": 8,'),
+        (b'"dim": 8,', b'"dim": NaN,'),
+        (b'"dim": 8,', b'"dim": -Infinity,'),
+        (b'"logit_scale": 10.0', b'"logit_scale": 1e999'),
+        (b'"logit_scale": 10.0', b'"logit_scale": ' + b"1" * 5_000),
+        (b'"dim": 8,', b'"dim": 8.0,'),
+        (b'"dim": 8,', b'"dim": true,'),
+        (b'"dim": 8,', b'"dim": 8'),
+        (b"{", b"\xef\xbb\xbf{"),
+        (b'"dim": 8,', b'"dim": "\xff",'),
+    ],
+)
+def test_json_that_others_would_forgive(found: bytes, put: bytes) -> None:
+    data = dump(MANIFEST)
+    assert found in data
+    refused(data.replace(found, put, 1))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"7",
+        b"{}",
+        b"[" * 2**20,
+        b"[" * 1_900,
+        b"[" * 1_900 + b"]" * 1_900,
+        b'{"a":' * 1_900 + b"1" + b"}" * 1_900,
+        b'"' + b"a" * (2**20 - 2) + b'"',
+        b'"' + b"\\" * (2**20 - 2) + b'"',
+        b'"' + b'\\"' * 2**18,
+        b"[" + b"1," * 9_000 + b"1]",
+        b"{" + b",".join(b'"%d":{}' % i for i in range(1_900)) + b"}",
+        b"[" + b"{}," * 300_000 + b"1]",
+        b"1" * 2**20,
+        b" " * 2**20,
+        b" " * (2**20 + 1),
+    ],
+    ids=range(18),
+)
+def test_shapes_made_to_cost_time(data: bytes) -> None:
+    refused(data)
+
+
+def test_a_thousand_extra_keys_cost_no_time() -> None:
+    for name in ("calibration", "parity", "producer", "files", "schema"):
+
+        def fill(parent: Any, key: Any) -> None:
+            value: Any = {f"k{i}": [i] for i in range(1_500)}
+            parent[key] = value
+
+        data = sealed(changed((name,), fill))
+        start = time.thread_time()
+        if name == "parity":
+            parse(data)
+            assert time.thread_time() - start < PARSE_SECONDS
+        else:
+            refused(data)
+
+
+def test_parity_is_free_but_bounded() -> None:
+    deep: Any = 1.0
+    for _ in range(manifests.MAX_DEPTH):
+        deep = {"a": deep}
+    assert parse(dump(resealed(MANIFEST, parity=deep))).parity == deep
+    refused(dump(resealed(MANIFEST, parity={"a": [deep]})))
+    with pytest.raises(ManifestError, match="JSON"):
+        dump(replace(MANIFEST, parity={"cosine": float("nan")}))
+
+
+def test_a_newer_schema_says_upgrade() -> None:
+    assert "upgrade" in refused(dump(resealed(MANIFEST, schema=2)))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ladder": (2, 4)},
+        {"ladder": (4, 2, 8)},
+        {"ladder": (2, 2, 8)},
+        {"ladder": ()},
+        {"dim": 9},
+        {"files": {k: v for k, v in MANIFEST.files.items() if k != "tokenizer.json"}},
+        {"files": {**MANIFEST.files, "manifest.json": MANIFEST.files["README.md"]}},
+        {"audio": replace(MANIFEST.audio, n_frames=15)},
+        {"audio": replace(MANIFEST.audio, hop_s=0.3)},
+        {"audio": replace(MANIFEST.audio, window_s=0.25001)},
+        {"audio": replace(MANIFEST.audio, graphs={})},
+        {"audio": replace(MANIFEST.audio, padding="zero")},
+        {"goldens": replace(MANIFEST.goldens, tolerance={"fp32": 0.9})},
+        {"goldens": replace(MANIFEST.goldens, audio=(manifests.AudioGolden("noise", 0),))},
+        {"licences": {"code": "MIT"}},
+        {"min_runtime": "soon"},
+        {"min_runtime": "1" * 9},
+    ],
+    ids=range(17),
+)
+def test_fields_that_do_not_fit_each_other(changes: dict[str, Any]) -> None:
+    refused(dump(resealed(MANIFEST, **changes)))
+
+
+def test_the_revision_covers_every_field() -> None:
+    changed = replace(MANIFEST, logit_scale=10.5)
+    assert seal(changed).revision != MANIFEST.revision
+    assert "edited or damaged" in refused(dump(changed))
+    assert seal(seal(MANIFEST)) == MANIFEST
+
+
+def check_mutants(cases: int, seed: int) -> None:
+    """A damaged manifest is refused, or the damage changed no value (white space, 1e5 and 1E5)."""
+    shuffled = random.Random(seed)
+    original = dump(MANIFEST)
+    kept = 0
+    for _ in range(cases):
+        data = bytearray(original)
+        for _ in range(shuffled.choice((1, 1, 1, 2, 8))):
+            place = shuffled.randrange(len(data))
+            kind = shuffled.randrange(4)
+            if kind == 0:
+                data[place] ^= 1 << shuffled.randrange(8)
+            elif kind == 1:
+                del data[place : place + shuffled.randrange(1, 200)]
+            elif kind == 2:
+                data[place:place] = data[place : place + shuffled.randrange(1, 200)]
+            else:
+                data[place:place] = shuffled.choice(
+                    (b"NaN", b"{", b"[" * 900, b"1e999", b"null", b'"dim":8,', b"\\ud800", b"\0")
+                )
+        start = time.thread_time()
+        try:
+            parsed: Manifest | None = parse(bytes(data))
+        except ManifestError:
+            parsed = None
+        assert time.thread_time() - start < PARSE_SECONDS
+        if parsed is not None:
+            assert parsed == MANIFEST
+            kept += 1
+    assert kept < cases // 4
+
+
+def test_mutants_are_refused() -> None:
+    check_mutants(500, seed=1)
+
+
+@pytest.mark.slow
+def test_mutants_are_refused_in_full() -> None:
+    check_mutants(2_000, seed=2)
