@@ -7,9 +7,10 @@ Knows nothing about sounds, search or derived files beyond the pointer to the cu
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -141,7 +142,7 @@ class Catalogue:
             raise IntegrityError(f"{self._path} has lost its state; index the sounds again")
         return unsealed(State, rows[0], self._path, "the state")
 
-    def rows_after(self, row: int) -> Iterator[Rows]:
+    def rows_after(self, row: int) -> Generator[Rows, None, None]:
         """Windows with a number above `row`, in order, in batches; IntegrityError on rot."""
         sql = (
             "SELECT row, clip, start_s, end_s, vector, crc FROM windows WHERE row > ? ORDER BY row"
@@ -149,10 +150,16 @@ class Catalogue:
         for batch in self._db.stream(sql, (row,)):
             for *window, crc in batch:
                 if not is_sound(window, crc, 2 * self.identity.dim):
-                    raise rotten(f"window {window[0]}", self._path)
+                    raise rotten(self._window_name(window[0]), self._path)
             packed = np.frombuffer(b"".join(window[4] for window in batch), np.float16)
             numbers = np.array([window[:2] for window in batch], np.int64)
             yield Rows(numbers[:, 0], numbers[:, 1], packed.reshape(len(batch), self.identity.dim))
+
+    def _window_name(self, row: int) -> str:
+        clips = self._db.execute(
+            "SELECT key FROM clips WHERE ? BETWEEN first_row AND first_row + windows - 1", (row,)
+        )
+        return f"a window of clip {clips[0][0]!r}" if clips else f"window {row}, of no clip,"
 
     def removed_after(self, change: int) -> list[tuple[int, int]]:
         """(first row, rows) of each clip that was removed in a later change."""
@@ -197,18 +204,22 @@ class Catalogue:
                 some,
             ):
                 if not is_sound(window, crc, 2 * self.identity.dim):
-                    raise rotten(f"window {window[0]}", self._path)
+                    raise rotten(self._window_name(window[0]), self._path)
                 found[window[0]] = (window[2], window[3])
         return found
 
     def keys(self) -> list[str]:
-        """Every key, sorted."""
-        return [key for (key,) in self._db.execute("SELECT key FROM clips ORDER BY key")]
+        """Every key, sorted; not read off SQLite's own index, which has no checksum."""
+        return sorted(record.key for record in self._all_records())
 
     def duration_s(self) -> float:
         """Seconds of sound in all clips together."""
-        [(seconds,)] = self._db.execute("SELECT total(duration_s) FROM clips")
-        return float(seconds)
+        return math.fsum(record.duration_s for record in self._all_records())
+
+    def _all_records(self) -> Iterator[Record]:
+        for batch in self._db.stream("SELECT * FROM clips"):
+            for columns in batch:
+                yield unsealed(Record, columns, self._path, f"clip {columns[1]!r}")
 
     def problems(self) -> list[str]:
         """What is wrong with the file, read from end to end; empty when it is whole."""

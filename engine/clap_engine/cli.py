@@ -92,7 +92,9 @@ class _Lines(logging.Handler):
 
 
 def _complain(text: str) -> None:
-    print(f"clap-engine: {report.printable(text)}", file=sys.stderr)
+    # On a terminal a progress line may stand where this one begins.
+    clear = "\r\x1b[K" if sys.stderr.isatty() else ""
+    print(f"{clear}clap-engine: {report.printable(text)}", file=sys.stderr)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from clap_engine import planner, storage
-from clap_engine.catalogue import Catalogue
+from clap_engine.catalogue import FORMAT, Catalogue
 from clap_engine.errors import (
     ClosedError,
     CollectionError,
@@ -103,7 +103,11 @@ class Collection:
             if embedder is not None:
                 _check_space(self._states.identity, embedder, folder)
             self._search = Search(self._states, embedder, known, limits)
-            self._states.refresh()
+            try:
+                self._states.refresh()
+            except IntegrityError as error:
+                # Open all the same: verify() can say more, and the clip may be replaced.
+                log.warning("%s", error)
             self._repair()
         except BaseException:
             self.close()
@@ -144,6 +148,7 @@ class Collection:
         files = [file for file in self.path.rglob("*") if file.is_file()]
         return {
             "path": os.fspath(self.path),
+            "format": FORMAT,
             "bundle_id": identity.bundle_id,
             "revision": identity.revision,
             "space_id": identity.space_id,

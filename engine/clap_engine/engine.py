@@ -277,8 +277,9 @@ class Engine:
 
 def _is_waveform(sources: Any) -> bool:
     """Is this one (waveform, rate_hz) pair, or a bare array, rather than a list of clips?"""
-    pair = isinstance(sources, tuple) and len(sources) == 2 and np.ndim(sources[0]) >= 1
-    return isinstance(sources, np.ndarray) or (pair and np.ndim(sources[1]) == 0)
+    if isinstance(sources, tuple) and len(sources) == 2:
+        return isinstance(sources[1], (int, float, np.number))
+    return isinstance(sources, np.ndarray)
 
 
 def load(

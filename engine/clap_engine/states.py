@@ -11,7 +11,7 @@ import logging
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +89,7 @@ class States:
 
         The caller holds the writer's lock. A failure leaves the old generation in its place.
         """
-        with writer.snapshot():
+        with writer.snapshot(), closing(writer.rows_after(-1)) as stored:
             state = writer.state()
             number = max([state.generation, *generation.numbers(self._generations)]) + 1
             header = storage.FileDigest(0, "")
@@ -100,7 +100,7 @@ class States:
                     self._owner,
                     change=state.change,
                     last_row=state.last_row,
-                    batches=((b.rows, b.clips, b.vectors) for b in writer.rows_after(-1)),
+                    batches=((b.rows, b.clips, b.vectors) for b in stored),
                     with_coarse=planner.is_coarse_due(state.windows) and coarse.is_available(),
                 )
         if header.size:

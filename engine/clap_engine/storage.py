@@ -336,7 +336,9 @@ class Database:
                     return
                 yield rows
         finally:
-            cursor.close()  # an unfinished cursor would hold the snapshot open
+            # An unfinished cursor would hold the snapshot open; a closed database has none.
+            with suppress(sqlite3.Error):
+                cursor.close()
 
     def use_wal(self) -> None:
         """Switch the file to write-ahead logging, where readers never wait for the writer."""
@@ -349,8 +351,8 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All statements inside, or none of them; durable once it has ended."""
-        self.execute("BEGIN IMMEDIATE")
         try:
+            self.execute("BEGIN IMMEDIATE")
             yield
             self.execute("COMMIT")
         except BaseException:
@@ -360,8 +362,8 @@ class Database:
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """All reads inside see one committed state."""
-        self.execute("BEGIN")
         try:
+            self.execute("BEGIN")
             yield
         finally:
             self._roll_back()

@@ -2,7 +2,8 @@
 
 In:  the command line.
 Out: an exit code (0 done, 1 refused with one line on stderr, 2 wrong usage).
-Knows nothing about what a verb does: each verb's module has `configure(parser)` and `run(args)`.
+Knows nothing about what a verb does: its module has `configure(parser)` and
+`run(args, say)`, which returns the exit code; `say` prints a line.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ class Verb:
 
 # A verb stands here once it works.
 VERBS = (
+    Verb("corpus samples", "clap_export.commands.samples", "render the clips that come with the package"),
+    Verb("corpus", "clap_export.commands.corpus", "render the training corpus"),
+    Verb("train mini", "clap_export.commands.train_mini", "train clap-mini from a corpus"),
     Verb("pack mini", "clap_export.pack", "build the bundle clap-mini from its weights"),
 )
 
@@ -43,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     module.configure(parser)
     args = parser.parse_args(arguments[len(verb.words.split()) :])
     try:
-        code = module.run(args)
+        code = module.run(args, print)
     except ClapError as error:
         print(f"clap-export {verb.words}: {error}", file=sys.stderr)
         return 1

@@ -10,8 +10,9 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -220,8 +221,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="directory of the bundle")
 
 
-def run(args: argparse.Namespace) -> int:
-    """Pack, and print what was made."""
+def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
+    """Pack, and say what was made."""
     weights = random_weights(args.seed) if args.random_heads else load_weights(args.weights)
     # Random towers put all windows close together, so their rankings are noise.
     gate = None if args.random_heads else Gate()
@@ -233,8 +234,8 @@ def run(args: argparse.Namespace) -> int:
         gate_text=gate,
     )
     for name, entry in sorted(manifest.files.items()):
-        print(f"{entry.size:>12,} {name}")
+        say(f"{entry.size:>12,} {name}")
     for name, row in manifest.parity.items():
-        print(name, row)
-    print(f"{manifest.id} {manifest.revision[:12]} at {args.out}")
+        say(f"{name}: {json.dumps(row)}")
+    say(f"{manifest.id} {manifest.revision[:12]} at {args.out}")
     return 0

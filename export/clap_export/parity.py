@@ -43,9 +43,9 @@ class Parity:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, rounded to 5 digits, for a manifest."""
-        row = asdict(self)
-        row["score_error"] = {str(rung): error for rung, error in self.score_error.items()}
-        return _rounded(row)
+        row = {name: _rounded(value) for name, value in asdict(self).items()}
+        row["score_error"] = {str(k): _rounded(error) for k, error in self.score_error.items()}
+        return row
 
     def line(self) -> str:
         """One line of a table."""
@@ -108,8 +108,10 @@ def compare_embeddings(
         raise ArrayError(f"{len(reference)} items; centred cosines need at least 2")
     cosine = np.sum(l2_normalize(reference) * l2_normalize(candidate), axis=1)
     centred = np.sum(_centred(reference) * _centred(candidate), axis=1)
-    others = reference if gallery is None else check_array(
-        gallery, shape=(None, reference.shape[1]), name="gallery"
+    others = (
+        reference
+        if gallery is None
+        else check_array(gallery, shape=(None, reference.shape[1]), name="gallery")
     )
     a, b = (_scores(x, others, leave_self=gallery is None) for x in (reference, candidate))
     rungs = [rung for rung in ladder if rung <= reference.shape[1]]
@@ -159,6 +161,4 @@ def _overlap(a: Float32, b: Float32, k: int) -> float:
 
 
 def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
     return round(value, 5) if isinstance(value, float) else value

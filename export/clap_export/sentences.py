@@ -52,9 +52,14 @@ def embed(
     encoder: SentenceEncoder,
     texts: Sequence[str],
     max_tokens: int = 64,
+    bfloat16: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Float32:
-    """Sentence vectors of all texts; equal texts are encoded once, batches hold equal lengths."""
+    """Sentence vectors of all texts; equal texts are encoded once, batches hold equal lengths.
+
+    `bfloat16` is several times faster on CPUs with matrix instructions, and good enough for
+    training, which adds noise of its own.
+    """
     tokenizer = Tokenizer.from_str(encoder.tokenizer_json.decode())
     tokenizer.no_padding()
     unique = sorted(set(texts))
@@ -63,7 +68,7 @@ def embed(
     order = sorted(range(len(unique)), key=lambda row: len(ids[row]))
     model = bert(encoder)
     out = np.empty((len(unique), encoder.config.hidden), dtype=np.float32)
-    with torch.inference_mode():
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
         for start in range(0, len(order), BATCH):
             part = order[start : start + BATCH]
             length = max(len(ids[row]) for row in part)
@@ -73,7 +78,7 @@ def embed(
                 batch[i, : len(ids[row])] = torch.tensor(ids[row])
                 mask[i, : len(ids[row])] = 1
             hidden = model(input_ids=batch, attention_mask=mask).last_hidden_state
-            out[part] = pool(hidden, mask).numpy()
+            out[part] = pool(hidden.float(), mask).numpy()
             if progress is not None:
                 progress(min(start + BATCH, len(order)), len(order))
     return out[[rows[text] for text in texts]]

@@ -22,7 +22,7 @@ class TowerShape:
     """Channels and blocks of the four stages, and the width of a frame's features."""
 
     channels: tuple[int, int, int, int] = (32, 64, 128, 256)
-    blocks: tuple[int, int, int, int] = (1, 2, 2, 2)
+    blocks: tuple[int, int, int, int] = (0, 2, 2, 1)
     hidden: int = 512
     dim: int = 512
     n_mels: int = 64

@@ -34,13 +34,13 @@ from clap_export.tower import AudioTower, TowerShape
 class Plan:
     """Everything that a training run depends on, beside the corpus."""
 
-    samples: int = 1_200_000
+    samples: int = 900_000
     batch: int = 256
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
     warmup: float = 0.03
     captions_per_clip: int = 4
-    sentence_noise: float = 0.04
+    sentence_noise: float = 0.03
     attribute_weight: float = 0.3
     pairs: float = 0.1
     ema: float = 0.999
@@ -140,7 +140,9 @@ def prepare(
         vectors = np.load(path, allow_pickle=False)
     else:
         cache.mkdir(parents=True, exist_ok=True)
-        vectors = sentences.embed(minilm.load(), texts, progress=progress).astype(np.float16)
+        vectors = sentences.embed(
+            minilm.load(), texts, bfloat16=True, progress=progress
+        ).astype(np.float16)
         np.save(path, vectors)
     shape = (len(clips), plan.captions_per_clip, -1)
     return Batchable(log_mel, clips, vectors.reshape(shape), attribute_targets(clips))
@@ -231,8 +233,9 @@ def train(
     report: Callable[[dict[str, Any]], None] = lambda line: None,
     examine_every_s: float = 240.0,
     stop_after_s: float = math.inf,
-) -> Learner:
-    """Trains (or resumes) until the plan's samples are seen; returns the averaged weights."""
+) -> Learner | None:
+    """Trains (or resumes) until the plan's samples are seen; the averaged weights, or None when
+    `stop_after_s` came first."""
     torch.set_num_threads(plan.threads)
     torch.manual_seed(plan.seed)
     out.mkdir(parents=True, exist_ok=True)
@@ -303,8 +306,8 @@ def train(
             )
             plot_curves(out)
             examined = time.monotonic()
-            if now - began > stop_after_s:
-                break
+            if not last and now - began > stop_after_s:
+                return None
     return average
 
 

@@ -64,7 +64,7 @@ class Weights:
 
         from clap_export.tower import AudioTower, TowerShape
 
-        shape = {
+        shape: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in self.scalars.get("tower", {}).items()
         }
@@ -101,14 +101,16 @@ def random_weights(seed: int = 0, n_anchors: int = 500) -> Weights:
     # Smooth random spectrograms: windows of noise alone would all look the same.
     coarse = random.uniform(-70, 0, (64, 17, 9, 1, 1)).astype(np.float32)
     fine = np.broadcast_to(coarse[:, :16, :8], (64, 16, 8, 8, 8)).transpose(0, 1, 3, 2, 4)
-    log_mel = fine.reshape(64, 128, 64) + random.normal(0, 6, (64, 128, 64)).astype(np.float32)
-    log_mel = np.clip(log_mel, -FLOOR_DB, 0)
+    noisy = fine.reshape(64, 128, 64) + random.normal(0, 6, (64, 128, 64))
+    log_mel = np.asarray(np.clip(noisy, -FLOOR_DB, 0), np.float32)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         tower = AudioTower().train()
+        for layer in tower.modules():
+            if isinstance(layer, torch.nn.BatchNorm2d):
+                layer.momentum = None  # its statistics are those of this one batch
         with torch.no_grad():
-            for _ in range(20):  # so that the batch norms know what they will see
-                tower(torch.from_numpy(log_mel))
+            tower(torch.from_numpy(log_mel[::2]))
     keys = random.standard_normal((n_anchors, 384)).astype(np.float32)
     return Weights(
         audio={name: value.numpy() for name, value in tower.state_dict().items()},

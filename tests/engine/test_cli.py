@@ -7,15 +7,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sounds import encode, noise, tone
 from tiny_bundle import make_bundle
 
-from clap_engine import cli, demo, report
+from clap_engine import cli, demo
 from clap_engine.demo import QUERIES, DemoQuery, Sample
-from clap_engine.progress import ProgressLine
 
 RATE_HZ = 16_000
 Run = Callable[..., tuple[int, str, str]]
@@ -248,45 +246,3 @@ def test_help_is_quick_and_loads_no_library() -> None:
         "assert not {'numpy', 'onnxruntime', 'tokenizers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
-
-
-class _Terminal:
-    """A stream that says it is a terminal and keeps what it is given."""
-
-    def __init__(self) -> None:
-        self.text = ""
-
-    def isatty(self) -> bool:
-        return True
-
-    def write(self, text: str) -> None:
-        self.text += text
-
-    def flush(self) -> None: ...
-
-
-def test_progress_is_one_line_and_only_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    terminal: Any = _Terminal()
-    ticks = iter(range(100))
-    with ProgressLine(3, stream=terminal, clock=lambda: float(next(ticks))) as line:
-        for done in (1, 2, 3):
-            line(done, f"clip {done}")
-    assert terminal.text.count("\n") == 1
-    assert "3/3" in terminal.text
-    with ProgressLine(3) as line:
-        line(1, "clip")
-    assert capsys.readouterr().err == ""
-
-
-@pytest.mark.parametrize(
-    ("seconds", "shown"), [(0, "0:00.0"), (59.96, "1:00.0"), (3600, "60:00.0"), (5.04, "0:05.0")]
-)
-def test_spans_round_without_sixty_seconds(seconds: float, shown: str) -> None:
-    assert report.span(seconds, seconds) == f"{shown}-{shown}"
-
-
-def test_what_is_shown_holds_no_control_character() -> None:
-    hostile = "a\x1b[2Jb\nc\t\ud800d\u202e\x9b"
-    shown = report.printable(hostile)
-    assert shown.isprintable()
-    assert report.printable("Für Elise ♪") == "Für Elise ♪"

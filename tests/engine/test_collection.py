@@ -623,7 +623,7 @@ def test_threads_search_while_others_write(tmp_path: Path, embedder: FakeEmbedde
                     return
                 try:
                     hits = sounds.search(query, k=300).hits
-                except BaseException as error:  # noqa: BLE001: whatever it is, the test shows it
+                except BaseException as error:  # noqa: BLE001 (whatever it is, the test shows it)
                     wrong.append(error)
                     return
                 keys = {hit.key for hit in hits}
@@ -658,11 +658,10 @@ def test_results_do_not_mix_states(sounds: Collection, monkeypatch: pytest.Monke
         return real(self, clips)
 
     monkeypatch.setattr(Catalogue, "records", records)
-    found = sounds.search(rows[5], k=20).hits
-    assert {hit.key for hit in found} == set(sounds.keys()) | set(keys[5:9]) & {
-        hit.key for hit in found
-    }
-    assert len({hit.key for hit in found}) == len(found)
+    found = {hit.key for hit in sounds.search(rows[5], k=20).hits}
+    # Three tries were overtaken; the fourth held its snapshot, in which the last was still there.
+    assert found == set(sounds.keys()) | {keys[5]}
+    assert len(found) == 17
     assert {hit.key for hit in sounds.search(rows[5], k=20).hits} == set(sounds.keys())
 
 

@@ -87,6 +87,11 @@ def test_every_form_of_a_clip_is_the_same_clip(engine: Engine, tmp_path: Path) -
     assert all(np.array_equal(rows[0], row) for row in rows)
 
 
+def test_two_clips_in_a_tuple_are_two_clips(engine: Engine) -> None:
+    clips = ((noise(1, WINDOW), RATE_HZ), (noise(2, WINDOW), RATE_HZ))
+    assert np.array_equal(engine.embed_audio(clips), engine.embed_audio(list(clips)))
+
+
 def test_company_changes_nothing(engine: Engine) -> None:
     clips = [(noise(seed, WINDOW * (1 + seed)), RATE_HZ) for seed in range(4)]
     together = engine.embed_audio(clips)

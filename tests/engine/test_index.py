@@ -183,18 +183,14 @@ def test_older_views_do_not_see_a_growing_tail() -> None:
     assert len(first) == 10
     np.testing.assert_array_equal(first.vectors, packed[:10])
     np.testing.assert_array_equal(tail.block().vectors, packed)
-    np.testing.assert_array_equal(
-        tail.block().prefixes, vectors.prefixes(packed, PREFIX_DIM)
-    )
+    np.testing.assert_array_equal(tail.block().prefixes, vectors.prefixes(packed, PREFIX_DIM))
 
 
 def test_the_best_window_of_a_clip_wins_the_earliest_among_equals() -> None:
     packed = vectors.pack(power_law(6, seed=13))
     packed[4] = packed[2]
     clips = np.array([1, 1, 2, 2, 2, 3])
-    base = generation.Block(
-        packed, vectors.prefixes(packed, PREFIX_DIM), np.arange(10, 16), clips
-    )
+    base = generation.Block(packed, vectors.prefixes(packed, PREFIX_DIM), np.arange(10, 16), clips)
     view = View.of(generation.Generation(1, 1, 15, base, None), DIM)
     query = packed[2].astype(np.float32)
     found, rows, scores = view.best_windows(
@@ -211,9 +207,7 @@ def test_the_best_window_of_a_clip_wins_the_earliest_among_equals() -> None:
 def test_the_graph_agrees_with_the_scan(rows: int, tail: int) -> None:
     """Overlap of shortlists >= .98 on average (measured .996 to 1.0), one seed a size."""
     packed = vectors.pack(power_law(rows + tail, seed=rows))
-    index = CoarseIndex.build(
-        np.ascontiguousarray(vectors.prefixes(packed[:rows], PREFIX_DIM).T)
-    )
+    index = CoarseIndex.build(np.ascontiguousarray(vectors.prefixes(packed[:rows], PREFIX_DIM).T))
     view = view_of(packed, tail, index)
     count = max(1, rows // 5)
     overlaps = []

@@ -169,7 +169,7 @@ def open(directory: Path, number: int, header_digest: FileDigest, owner: Owner) 
             *_mapped(path, files, _ROWS, np.int64, (2, count)),
         )
         change, last_row = int(header["change"]), int(header["last_row"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, ClapError):
             raise
         raise IntegrityError(f"{path / _HEADER} makes no sense ({error!r}); rebuild it") from error

@@ -44,15 +44,15 @@ def load() -> Lexicon:
     known: dict[str, tuple[str, ...]] = {}
     unseen: dict[str, tuple[str, ...]] = {}
     for kind in CLASSES:
-        for name, phrases in _read(f"{kind}.json").items():
+        for name, phrases in _phrases(f"{kind}.json").items():
             known[name] = tuple(phrases["known"])
             unseen[name] = tuple(phrases["unseen"])
-    return Lexicon(known, unseen, frozenset(_read("generic.json")))
+    return Lexicon(known, unseen, _shipped_generic())
 
 
 def attribute_words() -> tuple[str, ...]:
     """Words that the caption templates themselves use; training sees all of them."""
-    return tuple(_read("attributes.json"))
+    return _words("attributes.json")
 
 
 @cache
@@ -163,10 +163,18 @@ def _collisions(lexicon: Lexicon, training_words: Iterable[str]) -> list[str]:
 
 @cache
 def _shipped_generic() -> frozenset[str]:
-    return frozenset(_read("generic.json"))
+    return frozenset(_words("generic.json"))
 
 
-def _read(name: str) -> Mapping[str, Mapping[str, list[str]]]:
-    text = files("clap_export.corpus").joinpath("words", name).read_text(encoding="utf-8")
-    loaded: Mapping[str, Mapping[str, list[str]]] = json.loads(text)
-    return loaded
+def _words(name: str) -> tuple[str, ...]:
+    words: list[str] = json.loads(_text(name))
+    return tuple(words)
+
+
+def _phrases(name: str) -> Mapping[str, Mapping[str, list[str]]]:
+    table: Mapping[str, Mapping[str, list[str]]] = json.loads(_text(name))
+    return table
+
+
+def _text(name: str) -> str:
+    return files("clap_export.corpus").joinpath("words", name).read_text(encoding="utf-8")

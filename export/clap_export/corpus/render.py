@@ -29,6 +29,7 @@ from clap_export.corpus.synth import HELD_OUT_FONT, TRAINING_FONTS, Note, Synth
 from clap_export.frontend import CLAP_MINI_FRONT_END, make_frontend_npz
 
 CHUNK = 256
+TRAINING_BLOCK = 36_000
 # Bytes 0..255 stand for -80..0 dB: steps of 0.31 dB, far under what augmentation moves.
 DB_STEP = 80.0 / 255.0
 SPLITS = ("train", "validation", "held_out")
@@ -50,15 +51,24 @@ class Clip:
 
 
 def schedule(count: int, seed: int, split: str) -> list[str]:
-    """The class of every clip: kinds in their shares, classes of a kind in equal numbers."""
-    names: list[str] = []
-    for kind in KINDS:
-        classes = CLASSES[kind]
-        share = round(count * SHARES[kind])
-        names += [classes[i % len(classes)] for i in range(share)]
-    names = (names + list(CLASSES["instrument"]) * count)[:count]
-    np.random.default_rng([seed, SPLITS.index(split), 1]).shuffle(names)
-    return names
+    """The class of every clip: kinds in their shares, classes of a kind in equal numbers.
+
+    The training schedule is drawn in blocks of 36,000 and cut, so that a shorter corpus is the
+    beginning of a longer one.
+    """
+    block = TRAINING_BLOCK if split == "train" else count
+    drawn: list[str] = []
+    for number in range(-(-count // block)):
+        names: list[str] = []
+        for kind in KINDS:
+            classes = CLASSES[kind]
+            share = round(block * SHARES[kind])
+            names += [classes[i % len(classes)] for i in range(share)]
+        names = (names + list(CLASSES["instrument"]) * block)[:block]
+        key = [seed, SPLITS.index(split), 1] + ([number] if number else [])
+        np.random.default_rng(key).shuffle(names)
+        drawn += names
+    return drawn[:count]
 
 
 @lru_cache(maxsize=3)

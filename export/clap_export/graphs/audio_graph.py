@@ -98,9 +98,10 @@ def _convolve(g: GraphBuilder, name: str, conv: nn.Conv2d, norm: nn.BatchNorm2d,
 
 def _linear(g: GraphBuilder, name: str, layer: nn.Linear, x: str) -> str:
     y = g.node("MatMul", [x, g.constant(_array(layer.weight.T), f"{name}.weight")])
-    if layer.bias is None:
+    bias = dict(layer.named_parameters()).get("bias")
+    if bias is None:
         return y
-    return g.node("Add", [y, g.constant(_array(layer.bias), f"{name}.bias")])
+    return g.node("Add", [y, g.constant(_array(bias), f"{name}.bias")])
 
 
 def _normalize(g: GraphBuilder, x: str, out: str) -> str:

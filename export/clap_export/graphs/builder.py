@@ -20,6 +20,8 @@ MICROSOFT = "com.microsoft"
 # LayerNormalization came with opset 17; onnxruntime >= 1.16 reads all of this.
 OPSET = 17
 IR_VERSION = 8
+# Nodes whose second input may be constant weights [K, N] (a Gemm's perhaps transposed).
+PRODUCTS = ("MatMul", "Gemm", "Attention")
 DTYPES = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64}
 
 

@@ -19,7 +19,7 @@ from clap_export.minilm import EncoderConfig, SentenceEncoder
 
 # Added to the scores of padded places. Not -inf (a row of padding alone would be NaN), and far
 # enough that exp() is exactly 0: values near -100 leave denormals, which run 20 times slower.
-MASKED = -1e9
+MASKED = -10_000.0
 
 
 @dataclass(frozen=True)
@@ -47,16 +47,20 @@ class Anchors:
 
 
 def build(
-    encoder: SentenceEncoder, head: TextHead, anchors: Anchors | None = None
+    encoder: SentenceEncoder,
+    head: TextHead,
+    anchors: Anchors | None = None,
+    *,
+    max_tokens: int | None = None,
 ) -> onnx.ModelProto:
-    """The whole text tower, float32, batch and length dynamic."""
+    """The whole text tower, float32, batch and length dynamic, L <= max_tokens (None: all)."""
     check_parts(encoder.config, head, anchors)
     g = GraphBuilder("text")
     mask = g.node("Cast", ["attention_mask"], to=onnx.TensorProto.FLOAT)  # [B, L]
-    x = _embeddings(g, encoder)
-    bias = _attention_bias(g, mask)
+    x = _embeddings(g, encoder, max_tokens)
+    places = g.node("Cast", ["attention_mask"], to=onnx.TensorProto.INT32)
     for i in range(encoder.config.layers):
-        x = _layer(g, encoder, i, x, bias)
+        x = _layer(g, encoder, i, x, places)
     sentence = _normalize(g, _mean_pool(g, x, mask))
     _project(g, sentence, head, anchors)
     dim = head.weight.shape[1]
@@ -87,34 +91,26 @@ def check_parts(config: EncoderConfig, head: TextHead, anchors: Anchors | None) 
         )
 
 
-def _embeddings(g: GraphBuilder, encoder: SentenceEncoder) -> str:
+def _embeddings(g: GraphBuilder, encoder: SentenceEncoder, max_tokens: int | None) -> str:
     """Word + position + (constant) segment embeddings, normalised: [B, L, H]."""
     weights = encoder.weights
     words = g.constant(weights["embeddings.word_embeddings.weight"], "words")
     # One segment only, so its row is added to every position once and for all.
     positions = (
-        weights["embeddings.position_embeddings.weight"]
+        weights["embeddings.position_embeddings.weight"][:max_tokens]
         + weights["embeddings.token_type_embeddings.weight"][0]
     )
     # Slice by Shape, not Gather by Range: onnxruntime 1.31.1 rewrites the latter wrongly.
     length = g.node("Shape", ["input_ids"], start=1, end=2)
-    place = g.node(
-        "Slice", [g.constant(positions, "positions"), g.ints(0), length, g.ints(0)]
-    )
+    place = g.node("Slice", [g.constant(positions, "positions"), g.ints(0), length, g.ints(0)])
     x = g.node("Add", [g.node("Gather", [words, "input_ids"]), place])
     return _layer_norm(g, encoder, "embeddings.LayerNorm", x)
 
 
-def _attention_bias(g: GraphBuilder, mask: str) -> str:
-    """[B, L] of 1 and 0 -> [B, 1, 1, L] of 0 and MASKED."""
-    away = g.node("Mul", [g.node("Sub", [g.scalar(1), mask]), g.scalar(MASKED)])
-    return g.node("Unsqueeze", [away, g.ints(1, 2)])
-
-
-def _layer(g: GraphBuilder, encoder: SentenceEncoder, i: int, x: str, bias: str) -> str:
+def _layer(g: GraphBuilder, encoder: SentenceEncoder, i: int, x: str, places: str) -> str:
     """One post-norm transformer layer: [B, L, H] -> [B, L, H]."""
     name = f"encoder.layer.{i}."
-    attended = _attention(g, encoder, name + "attention.", x, bias)
+    attended = _attention(g, encoder, name + "attention.", x, places)
     attended = _linear(g, encoder, name + "attention.output.dense", attended)
     x = _layer_norm(g, encoder, name + "attention.output.LayerNorm", g.node("Add", [attended, x]))
     weight, shift = _weight(g, encoder, name + "intermediate.dense")
@@ -124,31 +120,22 @@ def _layer(g: GraphBuilder, encoder: SentenceEncoder, i: int, x: str, bias: str)
     return _layer_norm(g, encoder, name + "output.LayerNorm", g.node("Add", [inner, x]))
 
 
-def _attention(g: GraphBuilder, encoder: SentenceEncoder, name: str, x: str, bias: str) -> str:
-    """Self-attention with one product for query, key and value: [B, L, H] -> [B, L, H]."""
-    heads = encoder.config.heads
-    size = encoder.config.hidden // heads
-    parts = [
-        (encoder.weights[f"{name}self.{p}.weight"], encoder.weights[f"{name}self.{p}.bias"])
-        for p in ("query", "key", "value")
-    ]
-    # 1/sqrt(size) goes into the query's weights: one Mul less in every layer.
-    scale = np.float32(size**-0.5)
-    weight = np.concatenate([parts[0][0] * scale, parts[1][0], parts[2][0]]).T  # [H, 3H]
-    shift = np.concatenate([parts[0][1] * scale, parts[1][1], parts[2][1]])
-    qkv = g.node("MatMul", [x, g.constant(weight, name + "qkv.weight")])
-    qkv = g.node("Add", [qkv, g.constant(shift, name + "qkv.bias")])
-    q, k, v = g.nodes("Split", [qkv], [None] * 3, axis=2)
-    split = g.ints(0, 0, heads, size)
-    q, v = (
-        g.node("Transpose", [g.node("Reshape", [part, split])], perm=[0, 2, 1, 3])
-        for part in (q, v)
+def _attention(g: GraphBuilder, encoder: SentenceEncoder, name: str, x: str, places: str) -> str:
+    """Self-attention as onnxruntime's own operator: [B, L, H] -> [B, L, H].
+
+    In float32 it costs what explicit products and a softmax cost; its int8 twin is 8 % of the
+    whole tower faster.
+    """
+    parts = ("query", "key", "value")
+    weight = np.concatenate([encoder.weights[f"{name}self.{p}.weight"] for p in parts]).T
+    shift = np.concatenate([encoder.weights[f"{name}self.{p}.bias"] for p in parts])
+    return g.node(
+        "Attention",
+        [x, g.constant(weight, name + "qkv.weight"), g.constant(shift, name + "qkv.bias"), places],
+        domain=MICROSOFT,
+        num_heads=encoder.config.heads,
+        mask_filter_value=MASKED,
     )
-    k = g.node("Transpose", [g.node("Reshape", [k, split])], perm=[0, 2, 3, 1])
-    scores = g.node("Add", [g.node("MatMul", [q, k]), bias])
-    mixed = g.node("MatMul", [g.node("Softmax", [scores], axis=-1), v])
-    mixed = g.node("Transpose", [mixed], perm=[0, 2, 1, 3])
-    return g.node("Reshape", [mixed, g.ints(0, 0, encoder.config.hidden)])
 
 
 def _mean_pool(g: GraphBuilder, x: str, mask: str) -> str:
@@ -207,6 +194,4 @@ def _linear(g: GraphBuilder, encoder: SentenceEncoder, name: str, x: str) -> str
 def _layer_norm(g: GraphBuilder, encoder: SentenceEncoder, name: str, x: str) -> str:
     scale = g.constant(encoder.weights[name + ".weight"], name + ".weight")
     shift = g.constant(encoder.weights[name + ".bias"], name + ".bias")
-    return g.node(
-        "LayerNormalization", [x, scale, shift], axis=-1, epsilon=encoder.config.eps
-    )
+    return g.node("LayerNormalization", [x, scale, shift], axis=-1, epsilon=encoder.config.eps)

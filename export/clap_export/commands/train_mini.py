@@ -1,0 +1,49 @@
+"""`clap-export train mini`: trains clap-mini from a rendered corpus.
+
+In:  the command line.
+Out: a run folder (checkpoint.pt, log.jsonl, curves.png), and the weights when it is done.
+Knows nothing about losses or towers: `clap_export.train` has them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+from clap_export import train
+from clap_export.finish import finish
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    plan = train.Plan()
+    parser.epilog = "Stopped at any time, the same command resumes from the last checkpoint."
+    parser.add_argument("--corpus", type=Path, default=Path("work/corpus"), help="%(default)s")
+    parser.add_argument("--run", type=Path, default=Path("work/run"), help="%(default)s")
+    parser.add_argument("--out", type=Path, default=Path("export/weights/clap-mini.safetensors"))
+    parser.add_argument("--samples", type=int, default=plan.samples, help="clips seen (%(default)s)")
+    parser.add_argument("--seed", type=int, default=plan.seed)
+    parser.add_argument("--threads", type=int, default=2, help="of torch (%(default)s)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
+    parser.add_argument("--stop-after-s", type=float, default=math.inf, help="then resume later")
+
+
+def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
+    plan = train.Plan(
+        samples=args.samples, seed=args.seed, threads=args.threads, device=args.device
+    )
+    learner = train.train(
+        args.corpus,
+        args.run,
+        plan,
+        report=lambda line: say(json.dumps(line)),
+        stop_after_s=args.stop_after_s,
+    )
+    if learner is None:
+        say("stopped before the end; the same command resumes")
+        return 0
+    report = finish(args.corpus, args.run, learner, args.out, say)
+    say(json.dumps(report, indent=2))
+    return 0

@@ -1,0 +1,214 @@
+"""From a trained learner to the weights of the bundle: anchors chosen, everything measured.
+
+In:  the corpus, the run folder, the learner with averaged weights.
+Out: one safetensors file (`clap_export.weights`), whose scalars hold the figures of the model card.
+Knows nothing about training or graphs.
+
+Hyper-parameters (how far a query is drawn towards known phrases) are chosen on the validation
+clips with the "development" phrases; the held-out gallery and the "report" phrases only measure.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clap_engine.arrays import Float32, l2_normalize
+from clap_export import minilm, retrieval, sentences
+from clap_export.card_mini import training_card
+from clap_export.corpus import lexicon as words
+from clap_export.corpus import render
+from clap_export.graphs.text_graph import Anchors, TextHead
+from clap_export.heads import LADDER
+from clap_export.train import Learner, embed_clips
+from clap_export.weights import Weights, save_weights
+
+# (blend, tau); the first is no anchors at all.
+CANDIDATES = ((0.0, 1.0), *product((0.3, 0.45, 0.6, 0.75), (0.03, 0.045, 0.06, 0.08)))
+CALIBRATION_WINDOWS = 256
+SETS = ("known", "development", "report")
+
+
+def embed_texts(vectors: Float32, head: Float32, anchors: Anchors | None) -> Float32:
+    """Sentence vectors [N, H] -> embeddings [N, D], as the text graph computes them."""
+    y = l2_normalize(vectors @ head)
+    if anchors is None or anchors.blend == 0.0:
+        return y
+    scores = vectors @ anchors.keys.T / np.float32(anchors.tau)
+    weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+    weights /= weights.sum(axis=1, keepdims=True)
+    if anchors.values is None:
+        mixed = (1 - anchors.blend) * vectors + anchors.blend * (weights @ anchors.keys)
+        return l2_normalize(np.asarray(mixed @ head, dtype=np.float32))
+    # Phrases lie class by class in equal numbers; all phrases of a class share its value.
+    classes = len(anchors.values)
+    by_class = weights.reshape(len(vectors), classes, -1).sum(axis=2)
+    return l2_normalize((1 - anchors.blend) * y + anchors.blend * (by_class @ anchors.values))
+
+
+def finish(
+    corpus: Path, run: Path, learner: Learner, out: Path, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Chooses the anchors, measures on the held-out gallery, writes `out`; returns the figures."""
+    lexicon, encoder = words.load(), minilm.load()
+    head = np.ascontiguousarray(learner.text.linear.weight.detach().cpu().numpy().T)
+    splits = {}
+    for split in ("train", "validation", "held_out"):
+        log_mel, clips = render.load(corpus / split)
+        splits[split] = (embed_clips(learner.audio, log_mel), clips)
+        say(f"embedded {len(clips)} {split} clips")
+        if split == "train":
+            calibration = log_mel[:: max(1, len(log_mel) // CALIBRATION_WINDOWS)]
+    centroids = class_centroids(lexicon, *splits["train"])
+    keys = phrase_keys(lexicon, sentences.embed(encoder, all_phrases(lexicon)))
+
+    questions = {
+        (split, wording): question(encoder, lexicon, splits[split][1], wording)
+        for split, wording in product(("validation", "held_out"), SETS)
+    }
+
+    def measure(split: str, wording: str, anchors: Anchors | None) -> dict[str, float]:
+        vectors, relevant = questions[split, wording]
+        text = embed_texts(vectors, head, anchors)
+        return retrieval.hits(text, splits[split][0], relevant, LADDER)
+
+    tried = []
+    for blend, tau in CANDIDATES:
+        anchors = Anchors(keys, centroids, blend=blend, tau=tau)
+        known = measure("validation", "known", anchors)["hit@10"]
+        unseen = measure("validation", "development", anchors)["hit@10"]
+        tried.append({"blend": blend, "tau": tau, "known": known, "development": unseen})
+        say(json.dumps(tried[-1]))
+    best = max(tried, key=lambda row: row["known"] + row["development"])
+    anchors = Anchors(keys, centroids, blend=best["blend"], tau=best["tau"])
+
+    figures: dict[str, Any] = {
+        "gallery": len(splits["held_out"][1]),
+        "chance_hit@1": retrieval.chance(questions["held_out", "known"][1]),
+        "chance_hit@10": retrieval.chance(questions["held_out", "known"][1], 10),
+        "chosen": best,
+        "known": measure("held_out", "known", anchors),
+        "unseen": measure("held_out", "report", anchors),
+        "known_without_anchors": measure("held_out", "known", None),
+        "unseen_without_anchors": measure("held_out", "report", None),
+        "validation_known": measure("validation", "known", anchors),
+    }
+    names = {
+        name: embed_texts(
+            sentences.embed(encoder, [lexicon.known[name][0]]), head, anchors
+        )[0]
+        for name in lexicon.known
+    }
+    audio, clips = splits["held_out"]
+    figures["zero_shot"] = retrieval.zero_shot(names, audio, clips)
+    figures["shortlist_100_of_32_holds_top_10"] = shortlist_recall(audio, splits["train"][0])
+    figures = rounded(figures)
+    background = background_scores(
+        embed_texts(questions["validation", "known"][0], head, anchors), splits["validation"][0]
+    )
+    scale = float(learner.text.logit_scale.detach().clamp(max=np.log(100.0)).exp())
+    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    facts = {
+        "samples": log[-1]["samples"],
+        "minutes": log[-1]["minutes"],
+        "clips": len(splits["train"][1]),
+        "vocabulary": len(words.vocabulary(lexicon)),
+        "phrases": sum(map(len, lexicon.known.values())),
+        "classes": len(lexicon.known),
+        "machine": f"{platform.machine()}, CPU",
+    }
+    scalars = {
+        "tower": asdict(learner.audio.shape),
+        "logit_scale": scale,
+        "description": "A small demonstration model: synthetic music, effects and speech.",
+        "training_data": "rendered with FluidR3_GM (MIT), MuseScore_General (MIT, CC0), "
+        "espeak-ng voices and DSP code of this project",
+        "templates": {"classify": ["{}", "the sound of {}", "a recording of {}"]},
+        "calibration": background,
+        "figures": figures,
+        "card": training_card(figures, facts),
+    }
+    weights = Weights(
+        audio={name: value.cpu().numpy() for name, value in learner.audio.state_dict().items()},
+        head=TextHead(head),
+        anchors=anchors,
+        calibration=calibration[:CALIBRATION_WINDOWS],
+        scalars=scalars,
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_weights(out, weights)
+    (out.with_suffix(".png")).write_bytes((run / "curves.png").read_bytes())
+    say(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB)")
+    return {**facts, **figures}
+
+
+def all_phrases(lexicon: words.Lexicon) -> list[str]:
+    return [phrase for phrases in lexicon.known.values() for phrase in phrases]
+
+
+def phrase_keys(lexicon: words.Lexicon, vectors: Float32, per_class: int = 15) -> Float32:
+    """[C * per_class, H]: the first phrases of every class, class by class."""
+    rows, start = [], 0
+    for phrases in lexicon.known.values():
+        rows += list(range(start, start + per_class))
+        start += len(phrases)
+    return np.ascontiguousarray(vectors[rows])
+
+
+def class_centroids(
+    lexicon: words.Lexicon, audio: Float32, clips: Sequence[dict[str, str]]
+) -> Float32:
+    """[C, D]: the normalised mean embedding of each class's training clips."""
+    names = list(lexicon.known)
+    place = {name: i for i, name in enumerate(names)}
+    total = np.zeros((len(names), audio.shape[1]), dtype=np.float32)
+    np.add.at(total, [place[clip["class"]] for clip in clips], audio)
+    return l2_normalize(total)
+
+
+def question(
+    encoder: minilm.SentenceEncoder,
+    lexicon: words.Lexicon,
+    clips: Sequence[dict[str, str]],
+    wording: str,
+) -> tuple[Float32, np.ndarray]:
+    """Sentence vectors of one caption a clip, and which clips satisfy each."""
+    asked = retrieval.queries(lexicon, clips, wording)
+    vectors = sentences.embed(encoder, [caption.text for caption in asked])
+    return vectors, retrieval.relevance(asked, clips)
+
+
+def shortlist_recall(queries: Float32, gallery: Float32, k: int = 10, shortlist: int = 100) -> float:
+    """Share of the true top k (all dims) inside the best `shortlist` by the first 32 dims."""
+    exact = np.argsort(-(queries @ gallery.T), axis=1)[:, :k]
+    scores = retrieval.unit_prefix(queries, 32) @ retrieval.unit_prefix(gallery, 32).T
+    short = np.argpartition(-scores, shortlist, axis=1)[:, :shortlist]
+    both = [len(np.intersect1d(a, b)) / k for a, b in zip(exact, short, strict=True)]
+    return float(np.mean(both))
+
+
+def background_scores(text: Float32, audio: Float32) -> dict[str, float]:
+    """Mean and spread of scores between unrelated texts and clips, and between clips."""
+    across = text @ np.roll(audio, len(audio) // 2, axis=0).T
+    among = audio @ audio.T
+    among = among[~np.eye(len(audio), dtype=bool)]
+    return {
+        "text_mean": float(across.mean()),
+        "text_std": float(across.std()),
+        "audio_mean": float(among.mean()),
+        "audio_std": float(among.std()),
+    }
+
+
+def rounded(value: Any) -> Any:
+    """Floats to four places, through lists and dicts."""
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    return round(float(value), 4) if isinstance(value, (float, np.floating)) else value

@@ -1,0 +1,93 @@
+"""The words of the corpus: training and evaluation share no content word."""
+
+from dataclasses import replace
+
+import pytest
+
+from clap_export.corpus import lexicon as words
+from clap_export.corpus.classes import KIND_OF
+from clap_export.corpus.lexicon import Lexicon
+
+pytestmark = pytest.mark.export
+
+MIN_VOCABULARY = 1500
+
+
+@pytest.fixture(scope="module")
+def lexicon() -> Lexicon:
+    return words.load()
+
+
+def with_unseen(lexicon: Lexicon, name: str, *phrases: str) -> Lexicon:
+    return replace(lexicon, unseen={**lexicon.unseen, name: phrases})
+
+
+def with_known(lexicon: Lexicon, name: str, *phrases: str) -> Lexicon:
+    return replace(lexicon, known={**lexicon.known, name: phrases})
+
+
+def test_the_lexicon_has_no_problems(lexicon: Lexicon) -> None:
+    assert words.problems(lexicon) == []
+
+
+def test_the_vocabulary_is_wide(lexicon: Lexicon) -> None:
+    assert len(words.vocabulary(lexicon)) >= MIN_VOCABULARY
+
+
+def test_every_class_has_words(lexicon: Lexicon) -> None:
+    assert set(lexicon.known) == set(lexicon.unseen) == set(KIND_OF)
+
+
+def test_a_planted_collision_is_found_in_another_inflection(lexicon: Lexicon) -> None:
+    # "barking" is known of dog_bark; an unseen phrase of any class may not hold "barks".
+    planted = with_unseen(lexicon, "owl", "hedwig", "it barks")
+    (problem,) = words.problems(planted)
+    assert problem.startswith("owl:")
+    assert "'bark'" in problem
+
+
+def test_an_unseen_phrase_may_not_use_a_word_of_the_templates(lexicon: Lexicon) -> None:
+    (problem,) = words.problems(with_unseen(lexicon, "owl", "hedwig", "muffled hedwig"))
+    assert "training words" in problem
+
+
+def test_words_that_a_caller_adds_count_as_training(lexicon: Lexicon) -> None:
+    extra = lexicon.unseen["owl"][0]
+    assert any("owl" in problem for problem in words.problems(lexicon, [extra]))
+
+
+def test_shape_faults_are_found(lexicon: Lexicon) -> None:
+    few = with_known(lexicon, "owl", *lexicon.known["owl"][: words.MIN_KNOWN - 1])
+    assert any("at least 15" in problem for problem in words.problems(few))
+    assert any("at least 2" in p for p in words.problems(with_unseen(lexicon, "owl", "hedwig")))
+    twice = with_known(lexicon, "owl", *lexicon.known["owl"], lexicon.known["crow"][0])
+    assert any("is also in" in problem for problem in words.problems(twice))
+    strange = with_known(lexicon, "unicorn", *lexicon.known["owl"])
+    assert any("unknown class" in problem for problem in words.problems(strange))
+    gone = replace(lexicon, known={k: v for k, v in lexicon.known.items() if k != "owl"})
+    assert "owl: no known phrases" in words.problems(gone)
+    generic = with_unseen(lexicon, "owl", "hedwig", "the sound of it")
+    assert any("no content word" in problem for problem in words.problems(generic))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("bark", "barking"), ("bark", "barks"), ("hum", "humming"), ("hiss", "hissing"),
+        ("whistle", "whistling"), ("pipe", "piping"), ("cry", "cries"), ("cry", "crying"),
+        ("roll", "rolled"), ("splash", "splashes"), ("waltz", "waltzes"), ("echo", "echoes"),
+        ("bow", "bowed"), ("breeze", "breezes"),
+    ],
+)  # fmt: skip
+def test_inflections_meet_in_one_stem(one: str, other: str) -> None:
+    assert words.stem(one) == words.stem(other)
+
+
+@pytest.mark.parametrize(("one", "other"), [("pip", "pipe"), ("sing", "s"), ("tub", "tube")])
+def test_different_words_keep_apart(one: str, other: str) -> None:
+    assert words.stem(one) != words.stem(other)
+
+
+def test_content_words_leave_out_carriers_and_lone_letters() -> None:
+    assert words.content_words("The sound of Kenny G's bells") == ("kenny", "bell")
+    assert words.content_words("the sounds", generic=[]) == ("the", "sound")
