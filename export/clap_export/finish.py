@@ -153,7 +153,7 @@ def all_phrases(lexicon: words.Lexicon) -> list[str]:
     return [phrase for phrases in lexicon.known.values() for phrase in phrases]
 
 
-def phrase_keys(lexicon: words.Lexicon, vectors: Float32, per_class: int = 15) -> Float32:
+def phrase_keys(lexicon: words.Lexicon, vectors: Float32, per_class: int = 13) -> Float32:
     """[C * per_class, H]: the first phrases of every class, class by class."""
     rows, start = [], 0
     for phrases in lexicon.known.values():

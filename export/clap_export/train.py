@@ -34,13 +34,13 @@ from clap_export.tower import AudioTower, TowerShape
 class Plan:
     """Everything that a training run depends on, beside the corpus."""
 
-    samples: int = 900_000
+    samples: int = 768_000
     batch: int = 256
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
     warmup: float = 0.03
     captions_per_clip: int = 4
-    sentence_noise: float = 0.03
+    sentence_noise: float = 0.05
     attribute_weight: float = 0.3
     pairs: float = 0.1
     ema: float = 0.999

@@ -64,7 +64,11 @@ def parts(kind: str) -> tuple[TextHead, Anchors | None]:
         return random.standard_normal(shape).astype(np.float32)
 
     head = TextHead(normal(HIDDEN, DIM), normal(DIM) if kind == "bias" else None)
-    values = {"values in": normal(PHRASES, HIDDEN), "values out": normal(PHRASES, DIM)}
+    values = {
+        "values in": normal(PHRASES, HIDDEN),
+        "values out": normal(PHRASES, DIM),
+        "shared values": normal(PHRASES // 5, DIM),
+    }
     if kind in ("none", "bias"):
         return head, None
     keys = l2_normalize(normal(PHRASES, HIDDEN))
@@ -79,7 +83,7 @@ def expected(x: np.ndarray, head: TextHead, anchors: Anchors | None) -> np.ndarr
         weights = np.exp(x @ anchors.keys.T / anchors.tau)
         weights /= weights.sum(axis=1, keepdims=True)
         values = anchors.keys if anchors.values is None else anchors.values
-        mixed = weights @ values
+        mixed = weights @ np.repeat(values, len(anchors.keys) // len(values), axis=0)
         if values.shape[1] == HIDDEN:
             x = (1 - anchors.blend) * x + anchors.blend * mixed
         else:
@@ -91,7 +95,9 @@ def expected(x: np.ndarray, head: TextHead, anchors: Anchors | None) -> np.ndarr
     return y / np.linalg.norm(y, axis=1, keepdims=True)
 
 
-@pytest.mark.parametrize("kind", ["none", "bias", "keys", "values in", "values out"])
+@pytest.mark.parametrize(
+    "kind", ["none", "bias", "keys", "values in", "values out", "shared values"]
+)
 def test_equals_transformers_and_the_definition(
     encoder: SentenceEncoder, batch: dict[str, np.ndarray], sentences: np.ndarray, kind: str
 ) -> None:
@@ -124,6 +130,13 @@ def test_rows_are_unit_and_a_row_without_tokens_is_finite(small_encoder: Sentenc
     assert np.linalg.norm(found[0]) == pytest.approx(1, abs=1e-5)
 
 
+def test_a_blend_of_nothing_is_no_anchors(small_encoder: SentenceEncoder) -> None:
+    head = TextHead(np.random.default_rng(2).standard_normal((48, 512)).astype(np.float32))
+    anchors = Anchors(np.ones((4, 48), np.float32), None, blend=0.0, tau=1.0)
+    with_none = text_graph.build(small_encoder, head)
+    assert text_graph.build(small_encoder, head, anchors) == with_none
+
+
 def test_positions_are_cut_at_the_longest_text(small_encoder: SentenceEncoder) -> None:
     head = TextHead(np.random.default_rng(2).standard_normal((48, 512)).astype(np.float32))
     whole = text_graph.build(small_encoder, head)
@@ -140,7 +153,9 @@ def test_positions_are_cut_at_the_longest_text(small_encoder: SentenceEncoder) -
         (TextHead(np.zeros((47, 512), np.float32)), None),
         (TextHead(np.zeros((48, 512), np.float32), np.zeros(511, np.float32)), None),
         (None, Anchors(np.zeros((9, 47), np.float32), None, 0.5, 0.03)),
-        (None, Anchors(np.zeros((9, 48), np.float32), np.zeros((8, 48), np.float32), 0.5, 0.03)),
+        (None, Anchors(np.zeros((9, 48), np.float32), np.zeros((2, 48), np.float32), 0.5, 0.03)),
+        (None, Anchors(np.zeros((9, 48), np.float32), np.zeros((0, 48), np.float32), 0.5, 0.03)),
+        (None, Anchors(np.zeros((9, 48), np.float32), np.zeros((9, 47), np.float32), 0.5, 0.03)),
         (None, Anchors(np.zeros((9, 48), np.float32), None, 1.5, 0.03)),
         (None, Anchors(np.zeros((9, 48), np.float32), None, 0.5, 0.0)),
         (None, Anchors(np.zeros((9, 48), np.float32), None, 0.5, float("nan"))),

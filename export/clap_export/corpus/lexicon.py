@@ -21,7 +21,7 @@ from importlib.resources import files
 
 from clap_export.corpus.classes import CLASSES, KIND_OF
 
-MIN_KNOWN = 15  # Varied wording is what carries an unseen phrase to its class.
+MIN_KNOWN = 13  # Varied wording is what carries an unseen phrase to its class.
 MIN_UNSEEN = 2
 MIN_STEM = 3  # A suffix goes only if this many letters stay: "sing" is not "s" + "ing".
 

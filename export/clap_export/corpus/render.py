@@ -4,8 +4,9 @@ In:  a split, a number of clips, a seed and a folder.
 Out: chunk files (`00012.npz`: log-mels uint8 [256, F, M], and one JSON line of attributes a clip).
 Knows nothing about words or towers.
 
-Every clip depends on (seed, split, index) alone, so chunks are rendered in any order, by any
-number of workers, and a run that was stopped goes on where chunks are missing.
+Every clip depends on (seed, split, index) alone (up to the dither of `synth.Synth`), so chunks are
+rendered in any order, by any number of workers, and a run that was stopped goes on where chunks
+are missing.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def sampled_effect(draw: Draw, name: str, font: Path) -> np.ndarray:
 
 
 def render_clip(name: str, index: int, seed: int, split: str) -> Clip:
-    """Clip `index` of a split, of class `name`; the same arguments give the same bytes."""
+    """Clip `index` of a split, of class `name`."""
     kind = KIND_OF[name]
     rng = np.random.default_rng([seed, SPLITS.index(split), 2, index])
     draw = Draw(rng, held_out=split == "held_out")

@@ -36,14 +36,20 @@ class Anchors:
 
     With x the unit sentence vector and a = softmax(x keys^T / tau):
     values None       x' = (1 - blend) x + blend a keys, then the head
-    values [P, H]     x' = (1 - blend) x + blend a values, then the head
-    values [P, D]     y' = (1 - blend) y + blend a values, with y the normalised head output
+    values [V, H]     x' = (1 - blend) x + blend a values, then the head
+    values [V, D]     y' = (1 - blend) y + blend a values, with y the normalised head output
+    With fewer values than keys, P / V neighbouring keys share each value: phrases of one class.
     """
 
     keys: Float32  # [P, H], unit rows
-    values: Float32 | None
+    values: Float32 | None  # [V, H] or [V, D], V divides P
     blend: float
     tau: float
+
+    @property
+    def width(self) -> int:
+        """Of the space that they are mixed into: H before the head, D after it."""
+        return int((self.keys if self.values is None else self.values).shape[1])
 
 
 def build(
@@ -55,6 +61,8 @@ def build(
 ) -> onnx.ModelProto:
     """The whole text tower, float32, batch and length dynamic, L <= max_tokens (None: all)."""
     check_parts(encoder.config, head, anchors)
+    if anchors is not None and anchors.blend == 0:
+        anchors = None
     g = GraphBuilder("text")
     mask = g.node("Cast", ["attention_mask"], to=onnx.TensorProto.FLOAT)  # [B, L]
     x = _embeddings(g, encoder, max_tokens)
@@ -82,9 +90,13 @@ def check_parts(config: EncoderConfig, head: TextHead, anchors: Anchors | None) 
         return
     if anchors.keys.ndim != 2 or anchors.keys.shape[1] != hidden:
         raise ArrayError(f"anchor keys have shape {anchors.keys.shape}; (P, {hidden}) is needed")
-    allowed = [(len(anchors.keys), hidden), (len(anchors.keys), dim)]
-    if anchors.values is not None and anchors.values.shape not in allowed:
-        raise ArrayError(f"anchor values have shape {anchors.values.shape}; {allowed} are allowed")
+    count = len(anchors.keys)
+    shape = (count, hidden) if anchors.values is None else anchors.values.shape
+    if len(shape) != 2 or shape[1] not in (hidden, dim) or not shape[0] or count % shape[0]:
+        raise ArrayError(
+            f"anchor values have shape {shape}; (V, {hidden}) and (V, {dim}) are allowed, "
+            f"V a divisor of the {count} keys"
+        )
     if not 0 <= anchors.blend <= 1 or not anchors.tau > 0:
         raise ArrayError(
             f"blend {anchors.blend}, tau {anchors.tau}: 0 <= blend <= 1 and tau > 0 are needed"
@@ -148,24 +160,30 @@ def _mean_pool(g: GraphBuilder, x: str, mask: str) -> str:
 
 def _project(g: GraphBuilder, x: str, head: TextHead, anchors: Anchors | None) -> None:
     """Anchors and head: unit [B, H] -> `embedding`, unit [B, D]."""
-    after = anchors is not None and anchors.values is not None
-    after = after and anchors.values.shape[1] != head.weight.shape[0]  # type: ignore[union-attr]
-    if anchors is not None and not after:
+    hidden = head.weight.shape[0]
+    if anchors is not None and anchors.width == hidden:
         x = _blend(g, x, _attend(g, x, anchors), anchors.blend)
     y = g.node("MatMul", [x, g.constant(head.weight, "head.weight")])
     if head.bias is not None:
         y = g.node("Add", [y, g.constant(head.bias, "head.bias")])
-    if anchors is not None and after:
+    if anchors is not None and anchors.width != hidden:
         y = _blend(g, _normalize(g, y), _attend(g, x, anchors), anchors.blend)
     _normalize(g, y, out="embedding")
 
 
 def _attend(g: GraphBuilder, x: str, anchors: Anchors) -> str:
     """softmax(x keys^T / tau) values: [B, H] -> [B, H or D]."""
+    count = len(anchors.keys)
     keys = g.constant(anchors.keys, "anchors.keys")  # [P, H]
     scores = g.node("Gemm", [x, keys], transB=1, alpha=1 / anchors.tau)
     weights = g.node("Softmax", [scores], axis=-1)
-    values = keys if anchors.values is None else g.constant(anchors.values, "anchors.values")
+    if anchors.values is None:
+        return g.node("MatMul", [weights, keys])
+    values = g.constant(anchors.values, "anchors.values")
+    if len(anchors.values) < count:
+        shape = g.ints(0, len(anchors.values), count // len(anchors.values))
+        weights = g.node("Reshape", [weights, shape])
+        weights = g.node("ReduceSum", [weights, g.ints(2)], keepdims=0)
     return g.node("MatMul", [weights, values])
 
 

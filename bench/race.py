@@ -1,0 +1,146 @@
+"""Two contenders by turns in one process: their times, and the ratio.
+
+In:  two functions of the same input, and inputs.
+Out: `Summary` of each, `Result` with the ratio; everything in the benchmark's `extra_info`.
+Knows nothing about embeddings, torch or what is raced.
+
+By turns, because a shared machine drifts by a third within minutes: both contenders then meet the
+same drift, and each finds its caches disturbed by the other. Absolute times are worse than back
+to back; the ratio is the figure.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+Input = TypeVar("Input")
+Ours = TypeVar("Ours")
+Theirs = TypeVar("Theirs")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What n measurements come to; `unit` is ms, s or "x real time" (where more is better)."""
+
+    unit: str
+    n: int
+    p50: float
+    p99: float
+    best: float
+
+    @classmethod
+    def of(cls, values: Sequence[float], unit: str) -> Summary:
+        """Percentiles of `values`; the 99th is on the bad side, whichever that is."""
+        more_is_better = unit.startswith("x")
+        return cls(
+            unit=unit,
+            n=len(values),
+            p50=float(np.percentile(values, 50)),
+            p99=float(np.percentile(values, 1 if more_is_better else 99)),
+            best=float(max(values) if more_is_better else min(values)),
+        )
+
+
+@dataclass(frozen=True)
+class Result(Generic[Ours, Theirs]):
+    """Seconds of each round and the last answers of both."""
+
+    ours_s: list[float]
+    peer_s: list[float]
+    ours: Ours
+    peer: Theirs
+
+    @property
+    def ratio(self) -> float:
+        """How many times longer the peer's median is."""
+        return float(np.median(self.peer_s) / np.median(self.ours_s))
+
+    @property
+    def ratio_by_pairs(self) -> float:
+        """The median of the ratios of neighbours: drift cancels within each."""
+        return float(np.median(np.divide(self.peer_s, self.ours_s)))
+
+
+def race(
+    benchmark: Any,
+    ours: Callable[[Input], Ours],
+    peer: Callable[[Input], Theirs],
+    inputs: Sequence[Input],
+    *,
+    rounds: int,
+    warmup: int = 3,
+) -> Result[Ours, Theirs]:
+    """`rounds` turns of both on inputs[0], inputs[1], ... (round and round).
+
+    The peer runs in the fixture's untimed setup, so that its own statistics are ours alone.
+    """
+    ours_s: list[float] = []
+    peer_s: list[float] = []
+    last: list[Theirs] = []
+
+    def turn() -> tuple[tuple[Input], dict[str, Any]]:
+        given = inputs[len(peer_s) % len(inputs)]
+        start = time.perf_counter()
+        answer = peer(given)
+        peer_s.append(time.perf_counter() - start)
+        last[:] = [answer]
+        return (given,), {}
+
+    def timed(given: Input) -> Ours:
+        start = time.perf_counter()
+        answer = ours(given)
+        ours_s.append(time.perf_counter() - start)
+        return answer
+
+    # What one side left in memory must not be walked through in the other's time.
+    gc.collect()
+    gc.freeze()
+    try:
+        answer = benchmark.pedantic(timed, setup=turn, rounds=rounds, warmup_rounds=warmup)
+    finally:
+        gc.unfreeze()
+    # With --benchmark-disable there is one turn and no warm-up.
+    skip = min(warmup, len(ours_s) - 1)
+    return Result(ours_s[skip:], peer_s[skip:], answer, last[0])
+
+
+def note(
+    benchmark: Any,
+    what: str,
+    peer_name: str,
+    ours: Summary,
+    peer: Summary,
+    ratio: float,
+    *,
+    goal: float | None = None,
+    **facts: Any,
+) -> None:
+    """One row of the table, into `extra_info`; `facts` are what else was found."""
+    benchmark.extra_info.update(
+        what=what,
+        peer_name=peer_name,
+        ours=asdict(ours),
+        peer=asdict(peer),
+        ratio=ratio,
+        goal=goal,
+        threads=1,
+        load_average=list(os.getloadavg()),
+        **facts,
+    )
+
+
+def milliseconds(seconds: Sequence[float]) -> Summary:
+    """Seconds -> their summary in milliseconds."""
+    return Summary.of([1e3 * value for value in seconds], "ms")
+
+
+def check_goal(ratio: float, goal: float, smoke: bool) -> None:
+    """AssertionError where a ratio that must be reached is not; a smoke run times nothing."""
+    assert smoke or ratio >= goal, f"{ratio:.2f} times the peer's speed; at least {goal:g} is due"
