@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-HERE = Path(__file__).resolve().parent
 # pytest's importlib mode puts no folder on the path; the benchmarks share modules.
-sys.path.insert(0, str(HERE))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import machine
+
+HERE = Path(__file__).resolve().parent
 
 if not machine.is_one_thread():
     names = " ".join(f"{name}=1" for name in machine.THREAD_VARIABLES)
@@ -58,6 +59,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """A benchmark that fails before it measures fails once, not twice."""
+    config.addinivalue_line(
+        "filterwarnings", "ignore::pytest_benchmark.logger.PytestBenchmarkWarning"
+    )
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Everything here measures."""
     for item in items:
@@ -67,7 +75,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: Any) -> None:
     """What a figure is quoted with; the host's name is nobody's business."""
-    machine_info.pop("node", None)
+    for name in ("node", "release", "python_build"):
+        machine_info.pop(name, None)
     machine_info["bench"] = machine.facts()
 
 

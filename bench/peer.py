@@ -101,7 +101,7 @@ class AudioPeer:
 
     def __init__(self, folder: Path) -> None:
         settings = json.loads((folder / SETTINGS).read_text())
-        shape = {
+        shape: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in settings["tower"].items()
         }

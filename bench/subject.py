@@ -8,7 +8,7 @@ Knows nothing about time or search.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -34,8 +34,8 @@ SHIPPED = ROOT / "models" / "clap-mini"
 class Subject:
     """The weights and everything made of them; what is built goes into `folder`."""
 
-    weights: Weights
-    encoder: SentenceEncoder
+    weights: Weights = field(repr=False)
+    encoder: SentenceEncoder = field(repr=False)
     is_trained: bool
     folder: Path
 

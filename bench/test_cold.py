@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import process
 import pytest
+
+import process
 import subject as subjects
+from clap_engine.bundle import golden_waveform
 from race import Summary, check_goal, note, race
 from subject import Subject
 
-from clap_engine.bundle import golden_waveform
-
-TEXT = "a slow banjo melody with reverb"
+TEXT = "a slow banjo melody at night"
 GOALS = {"text": 10.0, "audio": None}
 
 

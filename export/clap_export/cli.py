@@ -29,10 +29,18 @@ class Verb:
 
 # A verb stands here once it works.
 VERBS = (
-    Verb("corpus samples", "clap_export.commands.samples", "render the clips that come with the package"),
+    Verb(
+        "corpus samples",
+        "clap_export.commands.samples",
+        "render the clips that come with the package",
+    ),
     Verb("corpus", "clap_export.commands.corpus", "render the training corpus"),
     Verb("train mini", "clap_export.commands.train_mini", "train clap-mini from a corpus"),
-    Verb("pack mini", "clap_export.pack", "build the bundle clap-mini from its weights"),
+    Verb("quantize", "clap_export.commands.quantize", "add int8 graphs to a bundle"),
+    Verb("parity", "clap_export.commands.parity", "compare the precisions of a bundle"),
+    Verb(
+        "pack mini", "clap_export.commands.pack_mini", "build the bundle clap-mini from its weights"
+    ),
 )
 
 

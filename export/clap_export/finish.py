@@ -187,6 +187,7 @@ def question(
 
 def shortlist_recall(queries: Float32, gallery: Float32, k: int = 10, shortlist: int = 100) -> float:
     """Share of the true top k (all dims) inside the best `shortlist` by the first 32 dims."""
+    shortlist = min(shortlist, len(gallery) - 1)
     exact = np.argsort(-(queries @ gallery.T), axis=1)[:, :k]
     scores = retrieval.unit_prefix(queries, 32) @ retrieval.unit_prefix(gallery, 32).T
     short = np.argpartition(-scores, shortlist, axis=1)[:, :shortlist]

@@ -7,14 +7,14 @@ Knows nothing about training or corpora.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import io
-import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -36,11 +36,13 @@ from clap_engine.manifest import (
     seal,
 )
 from clap_engine.storage import fsync_dir, make_dir, remove_tree, rename, write_file
-from clap_export import card, minilm, parts
+from clap_engine.text import TextFrontEnd
+from clap_export import card, held_out, minilm, parts
 from clap_export.frontend import CLAP_MINI_FRONT_END, make_frontend_npz
+from clap_export.held_out import Gallery, Towers
 from clap_export.minilm import SentenceEncoder
 from clap_export.parity import Gate
-from clap_export.weights import Weights, load_weights, random_weights
+from clap_export.weights import Weights
 
 LADDER = (32, 64, 128, 256, 512)
 GOLDEN_TEXTS = (
@@ -63,16 +65,25 @@ def pack(
     *,
     precisions: Sequence[str] = ("int8",),
     encoder: SentenceEncoder | None = None,
-    gate_audio: Gate | None = None,
-    gate_text: Gate | None = None,
+    gate: Gate | None = None,
+    gallery: Gallery | None = None,
 ) -> Manifest:
-    """Build every part and write the bundle to `out`, replacing one that is there."""
+    """Build every part and write the bundle to `out`, replacing one that is there.
+
+    With `gallery` the graphs are also measured on it, and gated by what they find.
+    """
     parts.check_precisions(precisions)
     encoder = minilm.load() if encoder is None else encoder
     frontend = make_frontend_npz()
     audio_spec, text_spec = _audio_spec(precisions), _text_spec(precisions)
-    audio = parts.audio_part(weights, precisions, gate_audio)
-    text = parts.text_part(weights, encoder, text_spec, precisions, gate_text)
+    audio = parts.audio_part(weights, precisions, gate)
+    text = parts.text_part(weights, encoder, text_spec, precisions, gate)
+    scalars = weights.scalars
+    parity = {**scalars.get("parity", {}), **parity_rows(audio, text)}
+    if gallery is not None:
+        parity["held_out"] = _on_gallery(gallery, audio, text, text_spec, encoder.tokenizer_json)
+        if gate is not None:
+            held_out.check(parity["held_out"], gate)
     texts = parts.golden_texts(text, text_spec, encoder.tokenizer_json, GOLDEN_TEXTS)
     waves = parts.golden_audio(audio, audio_spec, frontend, GOLDEN_WAVEFORMS)
     files = {
@@ -83,7 +94,6 @@ def pack(
     }
     files |= {spec.file: audio.graphs[p] for p, spec in audio_spec.graphs.items()}
     files |= {spec.file: text.graphs[p] for p, spec in text_spec.graphs.items()}
-    scalars = weights.scalars
     manifest = Manifest(
         schema=SCHEMA,
         id="clap-mini",
@@ -107,7 +117,7 @@ def pack(
         min_runtime="0.1.0",
         files={},
         audio=audio_spec,
-        text=_with_scales(text_spec, text),
+        text=with_scales(text_spec, text),
         logit_scale=float(scalars.get("logit_scale", 20.0)),
         logit_bias=float(scalars.get("logit_bias", 0.0)),
         templates={
@@ -115,20 +125,37 @@ def pack(
             for task, forms in scalars.get("templates", {"classify": ["{}"]}).items()
         },
         calibration=dict(scalars.get("calibration", {})),
-        parity={
-            **scalars.get("parity", {}),
-            **{f"audio.{p}": row.as_json() for p, row in audio.parity.items()},
-            **{f"text.{p}": row.as_json() for p, row in text.parity.items()},
-        },
+        parity=parity,
         goldens=Goldens(
             texts=GOLDEN_TEXTS,
             audio=tuple(AudioGolden(GOLDEN_KINDS[i % 3], i) for i in range(GOLDEN_WAVEFORMS)),
             file="goldens.npz",
-            tolerance={p: min(_tolerance(texts, p), _tolerance(waves, p)) for p in precisions},
+            tolerance={p: tolerance(texts, waves, p) for p in precisions},
         ),
     )
     files["README.md"] = card.model_card(manifest, scalars).encode()
     return write_bundle(out, manifest, files)
+
+
+def parity_rows(audio: parts.Part, text: parts.Part) -> dict[str, Any]:
+    """The manifest's rows of how each precision compares with float32."""
+    named = (("audio", audio), ("text", text))
+    return {f"{name}.{p}": row.as_json() for name, part in named for p, row in part.parity.items()}
+
+
+def tolerance(texts: Mapping[str, Float32], waves: Mapping[str, Float32], precision: str) -> float:
+    """The least cosine seen between the goldens of a precision and float32, less the margin."""
+    least = [np.sum(x["fp32"] * x[precision], axis=1).min() for x in (texts, waves)]
+    return round(float(min(least)) - GOLDEN_MARGIN, 4)
+
+
+def with_scales(spec: TextSpec, part: parts.Part) -> TextSpec:
+    """The same with `dynamic_scale` as the graphs have it."""
+    graphs = {
+        p: replace(graph, dynamic_scale=parts.is_dynamic(part.graphs[p]))
+        for p, graph in spec.graphs.items()
+    }
+    return replace(spec, graphs=graphs)
 
 
 def write_bundle(out: Path, manifest: Manifest, files: dict[str, bytes]) -> Manifest:
@@ -190,52 +217,21 @@ def _text_spec(precisions: Sequence[str]) -> TextSpec:
     )
 
 
-def _with_scales(spec: TextSpec, part: parts.Part) -> TextSpec:
-    """The same with `dynamic_scale` as the graphs have it."""
-    graphs = {
-        p: replace(graph, dynamic_scale=parts.is_dynamic(part.graphs[p]))
-        for p, graph in spec.graphs.items()
+def _on_gallery(
+    gallery: Gallery, audio: parts.Part, text: parts.Part, spec: TextSpec, tokenizer_json: bytes
+) -> dict[str, Any]:
+    front_end = TextFrontEnd(spec, tokenizer_json)
+    towers = {
+        p: Towers(
+            partial(parts.embed_texts, text.graphs[p], front_end),
+            partial(parts.embed_windows, audio.graphs[p]),
+        )
+        for p in text.graphs
     }
-    return replace(spec, graphs=graphs)
-
-
-def _tolerance(embeddings: dict[str, Float32], precision: str) -> float:
-    """The least cosine seen between a precision and float32, less the margin."""
-    cosine = np.sum(embeddings["fp32"] * embeddings[precision], axis=1)
-    return round(float(cosine.min()) - GOLDEN_MARGIN, 4)
+    return held_out.measure(gallery, towers)
 
 
 def _npz(**arrays: Float32) -> bytes:
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     return buffer.getvalue()
-
-
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `clap-export pack mini`."""
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--weights", type=Path, help="trained weights (.safetensors)")
-    source.add_argument("--random-heads", action="store_true", help="untrained, for tests")
-    parser.add_argument("--seed", type=int, default=0, help="of the random heads")
-    parser.add_argument("--precisions", default="int8", help="some of fp32,int8 (default int8)")
-    parser.add_argument("--out", type=Path, required=True, help="directory of the bundle")
-
-
-def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
-    """Pack, and say what was made."""
-    weights = random_weights(args.seed) if args.random_heads else load_weights(args.weights)
-    # Random towers put all windows close together, so their rankings are noise.
-    gate = None if args.random_heads else Gate()
-    manifest = pack(
-        weights,
-        args.out,
-        precisions=args.precisions.split(","),
-        gate_audio=gate,
-        gate_text=gate,
-    )
-    for name, entry in sorted(manifest.files.items()):
-        say(f"{entry.size:>12,} {name}")
-    for name, row in manifest.parity.items():
-        say(f"{name}: {json.dumps(row)}")
-    say(f"{manifest.id} {manifest.revision[:12]} at {args.out}")
-    return 0

@@ -57,38 +57,48 @@ def text_part(
     gate: Gate | None,
 ) -> Part:
     """Text graphs; GateError when int8 differs too much."""
-    model = text_graph.build(
-        encoder, weights.head, weights.anchors, max_tokens=spec.max_tokens
-    )
+    model = text_graph.build(encoder, weights.head, weights.anchors, max_tokens=spec.max_tokens)
     part = Part({"fp32": model.SerializeToString()}, {})
     if "int8" in precisions:
-        front_end = TextFrontEnd(spec, encoder.tokenizer_json)
-        samples = front_end.tokenize(probe_texts(encoder.tokenizer_json, SMOOTHING_TEXTS, seed=1))
-        quantized = quantize_text(model, [ids._asdict() for ids in samples])
-        part.graphs["int8"] = quantized.SerializeToString()
-        part.parity["int8"] = compare(
-            lambda texts: embed_texts(part.graphs["fp32"], front_end, texts),
-            lambda texts: embed_texts(part.graphs["int8"], front_end, texts),
-            probe_texts(encoder.tokenizer_json, PARITY_TEXTS),
-        )
-        _check(gate, part, "text")
+        add_text_int8(part, spec, encoder.tokenizer_json, gate)
     return part
 
 
 def audio_part(weights: Weights, precisions: Sequence[str], gate: Gate | None) -> Part:
-    """Audio graphs; int8 is calibrated on every other stored window, compared on the rest."""
-    model = audio_graph.build(weights.tower())
-    part = Part({"fp32": model.SerializeToString()}, {})
+    """Audio graphs; GateError when int8 differs too much."""
+    part = Part({"fp32": audio_graph.build(weights.tower()).SerializeToString()}, {})
     if "int8" in precisions:
-        windows = weights.log_mels
-        part.graphs["int8"] = quantize_audio(model, windows[::2]).SerializeToString()
-        part.parity["int8"] = compare(
-            lambda rows: embed_windows(part.graphs["fp32"], np.stack(rows)),
-            lambda rows: embed_windows(part.graphs["int8"], np.stack(rows)),
-            list(windows[1::2]),
-        )
-        _check(gate, part, "audio")
+        add_audio_int8(part, weights.log_mels, gate)
     return part
+
+
+def add_text_int8(part: Part, spec: TextSpec, tokenizer_json: bytes, gate: Gate | None) -> None:
+    """Quantize the float32 text graph of `part` and compare the two."""
+    front_end = TextFrontEnd(spec, tokenizer_json)
+    samples = front_end.tokenize(probe_texts(tokenizer_json, SMOOTHING_TEXTS, seed=1))
+    model = onnx.load_from_string(part.graphs["fp32"])
+    quantized = quantize_text(model, [ids._asdict() for ids in samples])
+    part.graphs["int8"] = quantized.SerializeToString()
+    part.parity["int8"] = compare(
+        lambda texts: embed_texts(part.graphs["fp32"], front_end, texts),
+        lambda texts: embed_texts(part.graphs["int8"], front_end, texts),
+        probe_texts(tokenizer_json, PARITY_TEXTS),
+    )
+    if gate is not None:
+        gate.check(part.parity["int8"], "text.int8.onnx")
+
+
+def add_audio_int8(part: Part, log_mels: Float32, gate: Gate | None) -> None:
+    """Quantize the float32 audio graph, calibrated on every other window, compared on the rest."""
+    model = onnx.load_from_string(part.graphs["fp32"])
+    part.graphs["int8"] = quantize_audio(model, log_mels[::2]).SerializeToString()
+    part.parity["int8"] = compare(
+        lambda rows: embed_windows(part.graphs["fp32"], np.stack(rows)),
+        lambda rows: embed_windows(part.graphs["int8"], np.stack(rows)),
+        list(log_mels[1::2]),
+    )
+    if gate is not None:
+        gate.check(part.parity["int8"], "audio.int8.onnx")
 
 
 def embed_texts(graph: bytes, front_end: TextFrontEnd, texts: Sequence[str]) -> Float32:
@@ -127,8 +137,3 @@ def is_dynamic(graph: bytes) -> bool:
     """Does the graph take an activation scale from the whole batch?"""
     model = onnx.load_from_string(graph)
     return any(node.op_type == "DynamicQuantizeLinear" for node in model.graph.node)
-
-
-def _check(gate: Gate | None, part: Part, tower: str) -> None:
-    if gate is not None:
-        gate.check(part.parity["int8"], f"{tower}.int8.onnx")

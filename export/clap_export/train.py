@@ -30,11 +30,14 @@ from clap_export.heads import LADDER, TextHead, matryoshka_loss
 from clap_export.tower import AudioTower, TowerShape
 
 
+PROGRESS_STEPS = 50
+
+
 @dataclass(frozen=True)
 class Plan:
     """Everything that a training run depends on, beside the corpus."""
 
-    samples: int = 768_000
+    samples: int = 512_000
     batch: int = 256
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
@@ -204,7 +207,7 @@ def batches(data: Batchable, plan: Plan, step: int) -> tuple[Tensor, Tensor, dic
     halves = halves[: 2 * pairs]
     rest = np.setdiff1d(rows, halves)
     frames = data.log_mel.shape[1] // 2
-    cut = data.log_mel[halves][:, :frames].reshape(pairs, 2 * frames, -1)
+    cut = data.log_mel[halves][:, :frames].reshape(pairs, 2 * frames, data.log_mel.shape[2])
     log_mel = to_decibels(np.concatenate([cut, data.log_mel[rest]]))
     order = np.concatenate([halves, rest])
     which = rng.integers(data.sentences.shape[1], size=len(order))
@@ -284,6 +287,9 @@ def train(
         update_average(average, learner, min(plan.ema, (step + 1) / (step + 10)))
         losses.append(loss.item())
         now = time.monotonic()
+        if (step + 1) % PROGRESS_STEPS == 0:
+            rate = (step + 1 - first) * plan.batch / (now - began)
+            report({"step": step + 1, "of": steps, "clips_per_s": round(rate)})
         last = step + 1 == steps
         if now - examined > examine_every_s or last or now - began > stop_after_s:
             line = {

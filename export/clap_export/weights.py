@@ -56,7 +56,7 @@ class Weights:
     @property
     def log_mels(self) -> Float32:
         """The calibration windows in dB: float32 [N, F, M]."""
-        return self.calibration * np.float32(FLOOR_DB / 255) - np.float32(FLOOR_DB)
+        return unpack_log_mel(self.calibration)
 
     def tower(self) -> AudioTower:
         """The audio tower, in eval mode."""
@@ -89,6 +89,11 @@ def pack_log_mel(log_mel: Float32) -> UInt8:
     """[N, F, M] in -80..0 dB -> uint8, 0.3 dB a step."""
     steps = np.rint((np.clip(log_mel, -FLOOR_DB, 0) + FLOOR_DB) * (255 / FLOOR_DB))
     return np.asarray(steps, np.uint8)
+
+
+def unpack_log_mel(steps: UInt8) -> Float32:
+    """What pack_log_mel made, in dB again."""
+    return steps * np.float32(FLOOR_DB / 255) - np.float32(FLOOR_DB)
 
 
 def random_weights(seed: int = 0, n_anchors: int = 500) -> Weights:

@@ -12,6 +12,7 @@ from clap_engine import bundle as bundles
 from clap_engine.encoders import AudioEncoder, TextEncoder
 from clap_engine.errors import ManifestError
 from clap_export import cli, minilm, pack, parts
+from clap_export.commands import pack_mini
 from clap_export.graphs.text_graph import TextHead
 from clap_export.minilm import SentenceEncoder
 from clap_export.parity import Gate, GateError
@@ -94,8 +95,8 @@ def test_a_gate_that_fails_leaves_the_old_bundle(
     out = tmp_path / "clap-mini"
     before = pack.pack(small_weights, out, precisions=["fp32"], encoder=small_encoder)
     strict = Gate(centred_mean=1.1)
-    with pytest.raises(GateError, match=r"text\.int8\.onnx"):
-        pack.pack(small_weights, out, encoder=small_encoder, gate_text=strict)
+    with pytest.raises(GateError, match=r"audio\.int8\.onnx"):
+        pack.pack(small_weights, out, encoder=small_encoder, gate=strict)
     assert bundles.open(out).manifest == before
     assert [path.name for path in tmp_path.iterdir()] == ["clap-mini"]
 
@@ -139,7 +140,7 @@ def test_the_command_packs_weights_from_a_file(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(minilm, "load", lambda: small_encoder)
-    monkeypatch.setattr(pack, "Gate", lambda: None)
+    monkeypatch.setattr(pack_mini, "Gate", lambda: None)
     save_weights(tmp_path / "w.safetensors", small_weights)
     words = ["pack", "mini", "--weights", str(tmp_path / "w.safetensors"), "--precisions"]
     assert cli.main([*words, "fp32,int8", "--out", str(tmp_path / "out")]) == 0

@@ -341,19 +341,19 @@ def _clips(into: Path) -> int:
 
 
 def _wait_for_clips(process: subprocess.Popen[str], into: Path, least: int) -> int:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while time.monotonic() < end:
         found = _clips(into)
         if found >= least:
             return found
         assert process.poll() is None, "indexing ended before it could be interrupted"
         time.sleep(0.05)
-    raise TimeoutError(f"{least} clips were not committed within 60 s")
+    raise TimeoutError(f"{least} clips were not committed within 120 s")
 
 
 def _finish(folder: Path, into: Path) -> dict[str, Any]:
     process = _start_index(folder, into)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     record: dict[str, Any] = json.loads(out)
     return record
@@ -364,7 +364,7 @@ def test_ctrl_c_loses_nothing_and_says_how_to_go_on(many: Path, tmp_path: Path, 
     process = _start_index(many, into)
     seen = _wait_for_clips(process, into, 1)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 130, err
     assert "run the same command to go on" in err
     assert "Traceback" not in err
@@ -381,12 +381,12 @@ def test_kill_9_loses_nothing_that_was_committed(many: Path, tmp_path: Path, run
     process = _start_index(many, into)
     seen = _wait_for_clips(process, into, 1)
     process.kill()
-    process.communicate(timeout=60)
-    code, out, _ = run("search", into, "noise", "-k", 5, "--json")
-    assert code == 0
-    assert len(json.loads(out)["hits"]) == 5
-    assert run("verify", into)[0] == 0
+    process.communicate(timeout=300)
     safe = _clips(into)
     assert seen <= safe
+    code, out, _ = run("search", into, "noise", "-k", 5, "--json")
+    assert code == 0
+    assert len(json.loads(out)["hits"]) == min(5, safe)
+    assert run("verify", into)[0] == 0
     record = _finish(many, into)
     assert (record["unchanged"], record["added"]) == (safe, MANY - safe)

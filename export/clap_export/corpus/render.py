@@ -4,7 +4,7 @@ In:  a split, a number of clips, a seed and a folder.
 Out: chunk files (`00012.npz`: log-mels uint8 [256, F, M], and one JSON line of attributes a clip).
 Knows nothing about words or towers.
 
-Every clip depends on (seed, split, index) alone (up to the dither of `synth.Synth`), so chunks are
+Every clip depends on (seed, split, index) alone (as far as `synth.Synth` can), so chunks are
 rendered in any order, by any number of workers, and a run that was stopped goes on where chunks
 are missing.
 """
@@ -130,17 +130,28 @@ def log_mel() -> LogMel:
     return LogMel(CLAP_MINI_FRONT_END, make_frontend_npz())
 
 
-def render_chunk(job: tuple[Path, int, list[str], int, str]) -> Path:
+@dataclass(frozen=True)
+class Job:
+    """One chunk to render: its number, the index of its first clip, the classes of its clips."""
+
+    folder: Path
+    number: int
+    first: int
+    names: tuple[str, ...]
+    seed: int
+    split: str
+
+
+def render_chunk(job: Job) -> Path:
     """Renders one chunk and renames it into place, so that a chunk on disk is a whole one."""
-    folder, number, names, seed, split = job
     clips = [
-        render_clip(name, number * CHUNK + i, seed, split) for i, name in enumerate(names)
+        render_clip(name, job.first + i, job.seed, job.split) for i, name in enumerate(job.names)
     ]
     mels = np.concatenate(
         [quantize_log_mel(log_mel()(clip.waveform[None])) for clip in clips]
     )
     lines = "\n".join(json.dumps(clip.attributes, sort_keys=True) for clip in clips)
-    path = folder / f"{number:05d}.npz"
+    path = job.folder / f"{job.number:05d}.npz"
     partial = path.with_suffix(f".{os.getpid()}.partial")
     with partial.open("wb") as file:
         np.savez(file, log_mel=mels, attributes=np.frombuffer(lines.encode(), dtype=np.uint8))
@@ -164,9 +175,10 @@ def render(
     jobs = []
     for number in range(-(-count // CHUNK)):
         if not (folder / f"{number:05d}.npz").exists():
-            part = names[number * CHUNK : (number + 1) * CHUNK]
-            jobs.append((folder, number, part, seed, split))
-    done = count - sum(len(job[2]) for job in jobs)
+            first = number * CHUNK
+            part = tuple(names[first : first + CHUNK])
+            jobs.append(Job(folder, number, first, part, seed, split))
+    done = count - sum(len(job.names) for job in jobs)
     yield done, count
     if not jobs:
         return

@@ -33,6 +33,8 @@ SAMPLES = (
     "clock_ticking", "footsteps", "knocking", "glass_breaking", "gunshot", "dog_bark",
     "bird_song", "owl", "cricket", "applause", "heartbeat", "laser", "vinyl_crackle",
     "man_speaking", "woman_speaking", "whispering", "crowd_talking", "counting_aloud",
+    # Second ones: what a query by example should find.
+    "banjo", "church_bell",
 )  # fmt: skip
 MAX_BYTES = 5 * 1024 * 1024
 
@@ -44,12 +46,14 @@ def write_samples(folder: Path, seed: int = 1) -> list[Path]:
     rows, paths = [], []
     for index, name in enumerate(SAMPLES):
         clip = render.render_clip(name, index, seed, "held_out")
-        path = folder / f"{name.replace('_', '-')}.ogg"
+        number = SAMPLES[:index].count(name) + 1
+        stem = name.replace("_", "-") + (f"-{number}" if number > 1 else "")
+        path = folder / f"{stem}.ogg"
         wave = clip.waveform / max(1e-9, float(np.abs(clip.waveform).max())) * 0.8
         soundfile.write(path, wave, RATE_HZ, format="OGG", subtype="VORBIS")
         phrase = words.known[name][0]
         claims = captions.compose(
-            np.random.default_rng([seed, index]), phrase, clip.attributes, (0.3, 0.5, 0.2)
+            np.random.default_rng([seed, index]), phrase, clip.attributes, (0.3, 0.7, 0.0)
         )
         rows.append({"file": path.name, "caption": claims.text, "class": name})
         paths.append(path)

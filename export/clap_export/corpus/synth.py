@@ -39,8 +39,8 @@ class Note:
 class Synth:
     """One SoundFont, loaded once; FluidSynth's own reverb and chorus are off.
 
-    Its dither runs on from clip to clip: the same notes give the same waveform to about 0.5 % of
-    the peak, not to the bit.
+    Its dither and some of its state run on from clip to clip: the same notes give the same sound
+    (log-mels within a fraction of a dB), not the same bits.
     """
 
     def __init__(self, soundfont: Path) -> None:

@@ -1,0 +1,1 @@
+"""The clips that `clap-engine demo` indexes; listed in samples.csv."""

@@ -1,0 +1,161 @@
+"""Training on a corpus of a few clips: it learns, resumes to the same weights, and finishes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.export
+
+torch = pytest.importorskip("torch")
+
+from clap_engine.arrays import l2_normalize
+from clap_engine.session import GraphSession
+from clap_export import augment, finish, minilm, train
+from clap_export.corpus import lexicon, render
+from clap_export.graphs import text_graph
+from clap_export.graphs.text_graph import Anchors
+from clap_export.tower import TowerShape
+from clap_export.weights import load_weights
+
+CLASSES = ("rain", "owl", "piano", "kick_drum", "polka", "whispering", "banjo", "beep")
+PLAN = train.Plan(
+    samples=16 * 6, batch=16, captions_per_clip=1, learning_rate=3e-3, ema=0.5,
+    shape=TowerShape(channels=(4, 8, 8, 16), blocks=(0, 1, 0, 0), hidden=32),
+)  # fmt: skip
+
+
+def write_split(folder: Path, count: int, seed: int) -> None:
+    """A split in the format of `render`: each class has a spectrum of its own, plus noise."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    shapes = np.random.default_rng(99).uniform(0, 200, (len(CLASSES), 1, 64))
+    which = np.arange(count) % len(CLASSES)
+    log_mel = shapes[which] + rng.normal(0, 25, (count, 128, 64))
+    log_mel = np.clip(log_mel, 0, 255).astype(np.uint8)
+    log_mel[:, 0, 0] = 255
+    lines = [
+        json.dumps({"class": CLASSES[i], "kind": render.KIND_OF[CLASSES[i]], "tempo": "slow"})
+        for i in which
+    ]
+    np.savez(
+        folder / "00000.npz",
+        log_mel=log_mel,
+        attributes=np.frombuffer("\n".join(lines).encode(), dtype=np.uint8),
+    )
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("corpus")
+    for seed, (split, count) in enumerate(
+        {"train": 64, "validation": 16, "held_out": 16}.items()
+    ):
+        write_split(root / split, count, seed)
+    return root
+
+
+def test_a_stopped_run_resumes_to_the_weights_of_one_that_was_not(
+    corpus: Path, tmp_path: Path
+) -> None:
+    whole = train.train(corpus, tmp_path / "whole", PLAN)
+    assert whole is not None
+    assert train.train(corpus, tmp_path / "cut", PLAN, stop_after_s=0.0) is None
+    log = tmp_path / "cut" / "log.jsonl"
+    assert 0 < json.loads(log.read_text().splitlines()[-1])["step"] < 6
+    resumed: list[dict[str, object]] = []
+    again = train.train(corpus, tmp_path / "cut", PLAN, report=resumed.append)
+    assert again is not None
+    assert any("resumed" in line for line in resumed)
+    for (name, a), b in zip(
+        whole.state_dict().items(), again.state_dict().values(), strict=True
+    ):
+        assert torch.allclose(a.float(), b.float(), rtol=1e-4, atol=1e-5), name
+    assert (tmp_path / "cut" / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_of_another_plan_is_refused(corpus: Path, tmp_path: Path) -> None:
+    train.train(corpus, tmp_path, PLAN, stop_after_s=0.0)
+    with pytest.raises(ValueError, match="another plan"):
+        train.train(corpus, tmp_path, replace(PLAN, learning_rate=1e-4))
+
+
+def test_it_learns_and_finishes(corpus: Path, tmp_path: Path) -> None:
+    plan = replace(PLAN, samples=16 * 60)
+    learner = train.train(corpus, tmp_path / "run", plan)
+    assert learner is not None
+    out = tmp_path / "weights.safetensors"
+    figures = finish.finish(corpus, tmp_path / "run", learner, out, lambda line: None)
+    # 8 classes: one of two clips of each in the gallery of 16.
+    assert figures["chance_hit@1"] < 0.2
+    assert figures["known"]["hit@1"] > 2 * figures["chance_hit@1"]
+    weights = load_weights(out)
+    assert weights.scalars["figures"]["known"] == figures["known"]
+    assert "held-out gallery" in weights.scalars["card"]
+    for name, value in learner.audio.state_dict().items():
+        assert np.allclose(weights.audio[name], value.numpy(), rtol=1e-3, atol=1e-6), name
+
+
+def test_finish_embeds_texts_as_the_graph_does() -> None:
+    encoder, words = minilm.load(), lexicon.load()
+    rng = np.random.default_rng(0)
+    head = rng.normal(0, 0.05, (384, 512)).astype(np.float32)
+    phrases = [phrase for name in CLASSES for phrase in words.known[name][:3]]
+    from clap_export import sentences
+
+    keys = sentences.embed(encoder, phrases)
+    values = l2_normalize(rng.standard_normal((len(CLASSES), 512)).astype(np.float32))
+    texts = ["a tawny owl at night", "rain"]
+    for anchors in (None, Anchors(keys, None, 0.4, 0.05), Anchors(keys, values, 0.6, 0.04)):
+        expected = finish.embed_texts(sentences.embed(encoder, texts), head, anchors)
+        model = text_graph.build(encoder, text_graph.TextHead(head), anchors)
+        session = GraphSession(model.SerializeToString(), name="text")
+        for text, row in zip(texts, expected, strict=True):
+            ids = tokens(encoder.tokenizer_json, text)
+            (found,) = session.run(
+                ["embedding"], {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+            )
+            assert np.abs(found[0] - row).max() < 2e-5
+
+
+def tokens(tokenizer_json: bytes, text: str) -> np.ndarray:
+    from tokenizers import Tokenizer
+
+    return np.array([Tokenizer.from_str(tokenizer_json.decode()).encode(text).ids], np.int64)
+
+
+def test_augmentation_keeps_the_range_and_the_peak() -> None:
+    generator = torch.Generator().manual_seed(0)
+    log_mel = -80 * torch.rand(64, 128, 64, generator=generator)
+    before = log_mel.clone()
+    moved = augment.augment(log_mel, generator)
+    assert torch.equal(before, log_mel)
+    assert moved.shape == log_mel.shape
+    assert moved.min() >= -80
+    assert moved.max() <= 0
+    assert (moved != log_mel).any(dim=(1, 2)).all()
+
+
+def test_batches_depend_on_seed_and_step_alone(corpus: Path, tmp_path: Path) -> None:
+    data = train.prepare(corpus, PLAN, tmp_path)
+    first = train.batches(data, PLAN, 3)
+    again = train.batches(data, PLAN, 3)
+    assert torch.equal(first[0], again[0])
+    assert torch.equal(first[1], again[1])
+    assert not torch.equal(first[0], train.batches(data, PLAN, 4)[0])
+    # Two half clips a pair: one row of log-mels less than captions for each.
+    assert len(first[1]) == PLAN.batch
+    assert len(first[0]) == PLAN.batch - first[3]
+
+
+def test_the_averaged_weights_follow_the_learner() -> None:
+    slow, fast = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    start = slow.weight.detach().clone()
+    train.update_average(slow, fast, 0.9)
+    assert torch.allclose(slow.weight, 0.9 * start + 0.1 * fast.weight.detach(), atol=1e-7)
+
+
