@@ -21,36 +21,34 @@ from typing import Any
 import numpy as np
 
 from clap_engine.arrays import Float32, l2_normalize
-from clap_export import minilm, retrieval, sentences
+from clap_export import anchors, minilm, retrieval, sentences
 from clap_export.card_mini import training_card
+from clap_export.corpus import captions, render
 from clap_export.corpus import lexicon as words
-from clap_export.corpus import render
+from clap_export.corpus.classes import KIND_OF
 from clap_export.graphs.text_graph import Anchors, TextHead
 from clap_export.heads import LADDER
 from clap_export.train import Learner, embed_clips
 from clap_export.weights import Weights, save_weights
 
 # (blend, tau); the first is no anchors at all.
-CANDIDATES = ((0.0, 1.0), *product((0.3, 0.45, 0.6, 0.75), (0.03, 0.045, 0.06, 0.08)))
+CANDIDATES = ((0.0, 1.0), *product((0.3, 0.4, 0.5, 0.6, 0.7), (1.0, 0.8, 0.65, 0.5)))
 CALIBRATION_WINDOWS = 256
-SETS = ("known", "development", "report")
+SETS = ("known", "development", "report", "by lot", "written")
 
 
-def embed_texts(vectors: Float32, head: Float32, anchors: Anchors | None) -> Float32:
+def embed_texts(vectors: Float32, head: Float32, drawn: Anchors | None) -> Float32:
     """Sentence vectors [N, H] -> embeddings [N, D], as the text graph computes them."""
     y = l2_normalize(vectors @ head)
-    if anchors is None or anchors.blend == 0.0:
+    if drawn is None or drawn.blend == 0.0:
         return y
-    scores = vectors @ anchors.keys.T / np.float32(anchors.tau)
+    scores = vectors @ drawn.keys.T / np.float32(drawn.tau)
     weights = np.exp(scores - scores.max(axis=1, keepdims=True))
     weights /= weights.sum(axis=1, keepdims=True)
-    if anchors.values is None:
-        mixed = (1 - anchors.blend) * vectors + anchors.blend * (weights @ anchors.keys)
+    if drawn.values is None:
+        mixed = (1 - drawn.blend) * vectors + drawn.blend * (weights @ drawn.keys)
         return l2_normalize(np.asarray(mixed @ head, dtype=np.float32))
-    # Phrases lie class by class in equal numbers; all phrases of a class share its value.
-    classes = len(anchors.values)
-    by_class = weights.reshape(len(vectors), classes, -1).sum(axis=2)
-    return l2_normalize((1 - anchors.blend) * y + anchors.blend * (by_class @ anchors.values))
+    return l2_normalize((1 - drawn.blend) * y + drawn.blend * (weights @ drawn.values))
 
 
 def finish(
@@ -67,42 +65,45 @@ def finish(
         if split == "train":
             calibration = log_mel[:: max(1, len(log_mel) // CALIBRATION_WINDOWS)]
     centroids = class_centroids(lexicon, *splits["train"])
-    keys = phrase_keys(lexicon, sentences.embed(encoder, all_phrases(lexicon)))
+    keys = class_keys(encoder, lexicon, splits["train"][1])
 
     questions = {
         (split, wording): question(encoder, lexicon, splits[split][1], wording)
         for split, wording in product(("validation", "held_out"), SETS)
     }
 
-    def measure(split: str, wording: str, anchors: Anchors | None) -> dict[str, float]:
+    def measure(split: str, wording: str, drawn: Anchors | None) -> dict[str, float]:
         vectors, relevant = questions[split, wording]
-        text = embed_texts(vectors, head, anchors)
+        text = embed_texts(vectors, head, drawn)
         return retrieval.hits(text, splits[split][0], relevant, LADDER)
 
     tried = []
     for blend, tau in CANDIDATES:
-        anchors = Anchors(keys, centroids, blend=blend, tau=tau)
-        known = measure("validation", "known", anchors)["hit@10"]
-        unseen = measure("validation", "development", anchors)["hit@10"]
+        drawn = Anchors(keys, centroids, blend=blend, tau=tau)
+        known = measure("validation", "known", drawn)["hit@10"]
+        unseen = measure("validation", "development", drawn)["hit@10"]
         tried.append({"blend": blend, "tau": tau, "known": known, "development": unseen})
         say(json.dumps(tried[-1]))
     best = max(tried, key=lambda row: row["known"] + row["development"])
-    anchors = Anchors(keys, centroids, blend=best["blend"], tau=best["tau"])
+    drawn = Anchors(keys, centroids, blend=best["blend"], tau=best["tau"])
 
     figures: dict[str, Any] = {
         "gallery": len(splits["held_out"][1]),
         "chance_hit@1": retrieval.chance(questions["held_out", "known"][1]),
         "chance_hit@10": retrieval.chance(questions["held_out", "known"][1], 10),
         "chosen": best,
-        "known": measure("held_out", "known", anchors),
-        "unseen": measure("held_out", "report", anchors),
+        "known": measure("held_out", "known", drawn),
+        "unseen": measure("held_out", "report", drawn),
+        "unseen_by_lot": measure("held_out", "by lot", drawn),
+        "unseen_written": measure("held_out", "written", drawn),
+        "queries_by_lot": len(questions["held_out", "by lot"][0]),
         "known_without_anchors": measure("held_out", "known", None),
         "unseen_without_anchors": measure("held_out", "report", None),
-        "validation_known": measure("validation", "known", anchors),
+        "validation_known": measure("validation", "known", drawn),
     }
     names = {
         name: embed_texts(
-            sentences.embed(encoder, [lexicon.known[name][0]]), head, anchors
+            sentences.embed(encoder, [lexicon.known[name][0]]), head, drawn
         )[0]
         for name in lexicon.known
     }
@@ -111,7 +112,7 @@ def finish(
     figures["shortlist_100_of_32_holds_top_10"] = shortlist_recall(audio, splits["train"][0])
     figures = rounded(figures)
     background = background_scores(
-        embed_texts(questions["validation", "known"][0], head, anchors), splits["validation"][0]
+        embed_texts(questions["validation", "known"][0], head, drawn), splits["validation"][0]
     )
     scale = float(learner.text.logit_scale.detach().clamp(max=np.log(100.0)).exp())
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
@@ -138,7 +139,7 @@ def finish(
     weights = Weights(
         audio={name: value.cpu().numpy() for name, value in learner.audio.state_dict().items()},
         head=TextHead(head),
-        anchors=anchors,
+        anchors=drawn,
         calibration=calibration[:CALIBRATION_WINDOWS],
         scalars=scalars,
     )
@@ -149,17 +150,24 @@ def finish(
     return {**facts, **figures}
 
 
-def all_phrases(lexicon: words.Lexicon) -> list[str]:
-    return [phrase for phrases in lexicon.known.values() for phrase in phrases]
-
-
-def phrase_keys(lexicon: words.Lexicon, vectors: Float32, per_class: int = 13) -> Float32:
-    """[C * per_class, H]: the first phrases of every class, class by class."""
-    rows, start = [], 0
-    for phrases in lexicon.known.values():
-        rows += list(range(start, start + per_class))
-        start += len(phrases)
-    return np.ascontiguousarray(vectors[rows])
+def class_keys(
+    encoder: minilm.SentenceEncoder, lexicon: words.Lexicon, clips: Sequence[dict[str, str]]
+) -> Float32:
+    """[C, H]: `anchors.fit_keys` on every known phrase, bare and in captions, and one caption of
+    every training clip."""
+    rng = np.random.default_rng(9)
+    place = {name: i for i, name in enumerate(lexicon.known)}
+    texts, classes = [], []
+    for name, phrases in lexicon.known.items():
+        bare = {"class": name, "kind": KIND_OF[name]}
+        for phrase in phrases:
+            texts += [phrase, captions.compose(rng, phrase, bare).text]
+            classes += [place[name]] * 2
+    for clip in clips:
+        texts.append(captions.known(rng, lexicon, clip).text)
+        classes.append(place[clip["class"]])
+    vectors = sentences.embed(encoder, texts, bfloat16=True)
+    return anchors.fit_keys(vectors, classes, len(place))
 
 
 def class_centroids(
@@ -185,7 +193,9 @@ def question(
     return vectors, retrieval.relevance(asked, clips)
 
 
-def shortlist_recall(queries: Float32, gallery: Float32, k: int = 10, shortlist: int = 100) -> float:
+def shortlist_recall(
+    queries: Float32, gallery: Float32, k: int = 10, shortlist: int = 100
+) -> float:
     """Share of the true top k (all dims) inside the best `shortlist` by the first 32 dims."""
     shortlist = min(shortlist, len(gallery) - 1)
     exact = np.argsort(-(queries @ gallery.T), axis=1)[:, :k]

@@ -23,12 +23,13 @@ Attributes = Mapping[str, str]
 def queries(
     lexicon: Lexicon, clips: Sequence[Attributes], wording: str, seed: int = 0
 ) -> list[Caption]:
-    """One caption for every clip, in "known" wording or in "unseen" words ("development" ones
-    choose hyper-parameters, "report" ones only measure)."""
+    """One caption for every clip: in "known" wording, or in unseen words as `captions.unseen`
+    names them; clips whose class has no such phrase have none."""
     rng = np.random.default_rng([seed, 7])
     if wording == "known":
         return [captions.known(rng, lexicon, clip) for clip in clips]
-    return [captions.unseen(rng, lexicon, clip, wording) for clip in clips]
+    asked = [captions.unseen(rng, lexicon, clip, wording) for clip in clips]
+    return [caption for caption in asked if caption is not None]
 
 
 def relevance(asked: Sequence[Caption], clips: Sequence[Attributes]) -> np.ndarray:

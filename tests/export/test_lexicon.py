@@ -58,7 +58,7 @@ def test_words_that_a_caller_adds_count_as_training(lexicon: Lexicon) -> None:
 
 def test_shape_faults_are_found(lexicon: Lexicon) -> None:
     few = with_known(lexicon, "owl", *lexicon.known["owl"][: words.MIN_KNOWN - 1])
-    assert any("at least 15" in problem for problem in words.problems(few))
+    assert any(f"at least {words.MIN_KNOWN}" in problem for problem in words.problems(few))
     assert any("at least 2" in p for p in words.problems(with_unseen(lexicon, "owl", "hedwig")))
     twice = with_known(lexicon, "owl", *lexicon.known["owl"], lexicon.known["crow"][0])
     assert any("is also in" in problem for problem in words.problems(twice))

@@ -9,7 +9,7 @@ A caption is satisfied by every clip that has all claimed attributes, not by its
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,7 +78,7 @@ class Caption:
         return all(attributes.get(name) == value for name, value in self.claims.items())
 
 
-def pick(rng: np.random.Generator, options: tuple[str, ...]) -> str:
+def pick(rng: np.random.Generator, options: Sequence[str]) -> str:
     return options[int(rng.integers(len(options)))]
 
 
@@ -116,13 +116,23 @@ def known(rng: np.random.Generator, lexicon: Lexicon, attributes: Mapping[str, s
 
 def unseen(
     rng: np.random.Generator, lexicon: Lexicon, attributes: Mapping[str, str], part: str
-) -> Caption:
+) -> Caption | None:
     """A caption whose every content word is absent from training; it claims the class alone.
 
-    The first unseen phrase of a class is for "development" (choosing hyper-parameters), the
-    others are for the "report" alone.
+    The first unseen phrase of a class is for "development" (choosing hyper-parameters), the others
+    are for the "report" alone: "by lot", "written", or all of them. None where the class has no
+    such phrase.
     """
-    phrases = lexicon.unseen[attributes["class"]]
-    phrase = phrases[0] if part == "development" else pick(rng, phrases[1:])
+    name = attributes["class"]
+    first, *rest = lexicon.unseen[name]
+    drawn = lexicon.by_lot.get(name, ())
+    phrases = {
+        "development": [first],
+        "report": rest,
+        "by lot": [phrase for phrase in rest if phrase in drawn],
+        "written": [phrase for phrase in rest if phrase not in drawn],
+    }[part]
+    if not phrases:
+        return None
     carriers = tuple(form for form in CARRIERS if form.count(" ") <= 2)
-    return Caption(pick(rng, carriers).format(p=phrase), {"class": attributes["class"]})
+    return Caption(pick(rng, carriers).format(p=pick(rng, phrases)), {"class": name})

@@ -15,7 +15,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 
@@ -37,12 +37,15 @@ class Lexicon:
     known: dict[str, tuple[str, ...]]
     unseen: dict[str, tuple[str, ...]]
     generic: frozenset[str]  # words that name no class, and so count for neither side
+    # The unseen phrases that were drawn by lot from plain ones; the others were written as such.
+    by_lot: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def load() -> Lexicon:
     """The lexicon that ships with this package."""
     known: dict[str, tuple[str, ...]] = {}
     unseen: dict[str, tuple[str, ...]] = {}
+    by_lot: dict[str, tuple[str, ...]] = {}
     for kind in CLASSES:
         for name, phrases in _phrases(f"{kind}.json").items():
             known[name] = tuple(phrases["known"])
