@@ -37,6 +37,8 @@ def test_int8_keeps_the_ranking(
     if corpus is None or not any((corpus / "held_out").glob("*.npz")):
         pytest.skip("no held-out gallery: give --corpus DIR (clap-export corpus renders one)")
     log_mels, clips = render.load(corpus / "held_out")
+    if smoke:
+        log_mels, clips = log_mels[:100], clips[:100]
     decibels = log_mels.astype(np.float32) * render.DB_STEP - 80.0
     audio = {
         "int8": embed_log_mels(subject.bundle, "int8", decibels),
@@ -93,7 +95,7 @@ def test_int8_keeps_the_ranking(
         quality=facts,
         subject=subject.name,
     )
-    assert max(lasting["drop"]) <= DROP, facts
+    assert smoke or max(lasting["drop"]) <= DROP, facts  # 100 captions can't tell half a point
     assert min(lasting["overlap"]) >= OVERLAP, facts
     assert min(lasting["centred"]) >= CENTRED, facts
 

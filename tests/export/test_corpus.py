@@ -91,6 +91,13 @@ def test_unseen_captions_share_no_content_word_with_training(part: str) -> None:
         assert caption.claims == {"class": name}
 
 
+def test_phrases_drawn_by_lot_are_a_part_of_the_unseen_ones() -> None:
+    words = lexicon.load()
+    assert sum(map(len, words.by_lot.values())) > 300
+    for name, phrases in words.by_lot.items():
+        assert set(phrases) <= set(words.unseen[name])
+
+
 def test_development_phrases_are_not_reported() -> None:
     words, rng = lexicon.load(), np.random.default_rng(8)
     for name, phrases in words.unseen.items():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from clap_engine import bundle as bundles
 from clap_engine.encoders import AudioEncoder, TextEncoder
@@ -17,6 +19,15 @@ from clap_export.graphs.text_graph import TextHead
 from clap_export.minilm import SentenceEncoder
 from clap_export.parity import Gate, GateError
 from clap_export.weights import Weights, save_weights
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fewer_texts() -> Iterator[None]:
+    """A tenth of the texts says as much about packing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parts, "PARITY_TEXTS", 100)
+        patch.setattr(parts, "SMOOTHING_TEXTS", 20)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -164,3 +175,48 @@ def test_the_command_line_refuses_in_one_line(
 def test_static_graphs_are_told_from_dynamic_ones(packed: Path) -> None:
     assert parts.is_dynamic((packed / "text.int8.onnx").read_bytes())
     assert not parts.is_dynamic((packed / "audio.int8.onnx").read_bytes())
+
+
+def test_a_bundle_measures_itself(packed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`parity` agrees with what packing found; a bundle of one precision is refused."""
+    assert cli.main(["parity", str(packed), "--texts", "60"]) == 0
+    assert "text.int8: n 60" in capsys.readouterr().out
+
+
+def test_parity_needs_two_precisions(
+    tmp_path: Path,
+    small_weights: Weights,
+    small_encoder: SentenceEncoder,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pack.pack(small_weights, tmp_path / "b", precisions=["fp32"], encoder=small_encoder)
+    assert cli.main(["parity", str(tmp_path / "b")]) == 1
+    assert "fp32 and another are needed" in capsys.readouterr().err
+
+
+def test_int8_is_added_to_a_float32_bundle(
+    tmp_path: Path, small_weights: Weights, small_encoder: SentenceEncoder
+) -> None:
+    """Calibrated on a folder of sounds; every other file stays what it was."""
+    sounds = tmp_path / "sounds"
+    sounds.mkdir()
+    wave = np.concatenate([bundles.golden_waveform(i, 32_000, 160_000) for i in range(1, 41)])
+    soundfile.write(sounds / "a.wav", wave, 32_000)
+    before = pack.pack(small_weights, tmp_path / "b", precisions=["fp32"], encoder=small_encoder)
+    words = ["quantize", str(tmp_path / "b"), "--sounds", str(sounds), "--no-gate", "--out"]
+    assert cli.main([*words, str(tmp_path / "c")]) == 0
+    after = bundles.open(tmp_path / "c")
+    after.verify()
+    assert set(after.manifest.text.graphs) == set(after.manifest.audio.graphs) == {"fp32", "int8"}
+    assert after.manifest.text.graphs["int8"].dynamic_scale
+    assert after.manifest.files["text.fp32.onnx"] == before.files["text.fp32.onnx"]
+    assert after.manifest.space_id == before.space_id
+
+
+def test_too_few_sounds_are_refused(
+    packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros(32_000), 32_000)
+    words = ["quantize", str(packed), "--sounds", str(tmp_path), "--out", str(tmp_path / "c")]
+    assert cli.main(words) == 1
+    assert "32 are needed" in capsys.readouterr().err

@@ -22,7 +22,7 @@ from clap_export.graphs.text_graph import Anchors
 from clap_export.tower import TowerShape
 from clap_export.weights import load_weights
 
-CLASSES = ("rain", "owl", "piano", "kick_drum", "polka", "whispering", "banjo", "beep")
+CLASSES = ("rain", "owl", "piano", "kick_drum", "polka", "whispering", "banjo", "morse_code")
 PLAN = train.Plan(
     samples=16 * 6, batch=16, captions_per_clip=1, learning_rate=3e-3, ema=0.5,
     shape=TowerShape(channels=(4, 8, 8, 16), blocks=(0, 1, 0, 0), hidden=32),
@@ -104,7 +104,7 @@ def test_finish_embeds_texts_as_the_graph_does() -> None:
     encoder, words = minilm.load(), lexicon.load()
     rng = np.random.default_rng(0)
     head = rng.normal(0, 0.05, (384, 512)).astype(np.float32)
-    phrases = [phrase for name in CLASSES for phrase in words.known[name][:3]]
+    phrases = [words.known[name][0] for name in CLASSES]
     from clap_export import sentences
 
     keys = sentences.embed(encoder, phrases)

@@ -50,7 +50,8 @@ def load() -> Lexicon:
         for name, phrases in _phrases(f"{kind}.json").items():
             known[name] = tuple(phrases["known"])
             unseen[name] = tuple(phrases["unseen"])
-    return Lexicon(known, unseen, _shipped_generic())
+            by_lot[name] = tuple(phrases["by_lot"])
+    return Lexicon(known, unseen, _shipped_generic(), by_lot)
 
 
 def attribute_words() -> tuple[str, ...]:
