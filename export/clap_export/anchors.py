@@ -38,7 +38,7 @@ def fit_keys(vectors: Float32, classes: Sequence[int], count: int, seed: int = 0
         for group in optimizer.param_groups:
             group["lr"] = 3e-3 * (1 - epoch / EPOCHS)
         order = torch.randperm(len(x), generator=generator)
-        for rows in order.split(BATCH):
+        for rows in torch.split(order, BATCH):
             noise = NOISE * torch.randn(len(rows), x.shape[1], generator=generator)
             logits = SCALE * linear(functional.normalize(x[rows] + noise, dim=-1))
             loss = functional.cross_entropy(logits, y[rows], label_smoothing=SMOOTHING)

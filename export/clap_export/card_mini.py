@@ -70,11 +70,12 @@ def _quality(figures: Mapping[str, Any]) -> str:
         )
     lines += [
         "",
-        "In \"words never seen\" no content word of the query, in any inflection, stands in any "
+        'In "words never seen" no content word of the query, in any inflection, stands in any '
         "training caption, and the claims stop at the class. Phrases drawn by lot are plain ones "
         "that were taken out of training with all that share their words (157 classes, mostly "
         f"effects; {figures['queries_by_lot']} queries); written ones avoid the words that were "
-        "left, so many are brands, jargon or onomatopoeia. A shortlist of 100 by the first 32 dims holds "
+        "left, so many are brands, jargon or onomatopoeia. A shortlist of 100 by the first 32 dims "
+        "holds "
         f"{figures['shortlist_100_of_32_holds_top_10']:.3f} of the top ten by all 512.",
     ]
     return "\n".join(lines)

@@ -28,11 +28,12 @@ from clap_export.corpus import lexicon as words
 from clap_export.corpus.classes import KIND_OF
 from clap_export.graphs.text_graph import Anchors, TextHead
 from clap_export.heads import LADDER
-from clap_export.train import Learner, embed_clips
+from clap_export.refine import Refinement, refine
+from clap_export.train import Learner, Plan, embed_clips, prepare
 from clap_export.weights import Weights, save_weights
 
 # (blend, tau); the first is no anchors at all.
-CANDIDATES = ((0.0, 1.0), *product((0.3, 0.4, 0.5, 0.6, 0.7), (1.0, 0.8, 0.65, 0.5)))
+CANDIDATES = ((0.0, 1.0), *product((0.2, 0.3, 0.4, 0.5), (1.0, 0.8, 0.65, 0.5)))
 CALIBRATION_WINDOWS = 256
 SETS = ("known", "development", "report", "by lot", "written")
 
@@ -52,9 +53,16 @@ def embed_texts(vectors: Float32, head: Float32, drawn: Anchors | None) -> Float
 
 
 def finish(
-    corpus: Path, run: Path, learner: Learner, out: Path, say: Callable[[str], None]
+    corpus: Path,
+    run: Path,
+    learner: Learner,
+    plan: Plan,
+    out: Path,
+    say: Callable[[str], None],
+    refinement: Refinement | None = None,
 ) -> dict[str, Any]:
-    """Chooses the anchors, measures on the held-out gallery, writes `out`; returns the figures."""
+    """Refines the text side, chooses the anchors, measures on the held-out gallery, writes `out`;
+    returns the figures."""
     lexicon, encoder = words.load(), minilm.load()
     head = np.ascontiguousarray(learner.text.linear.weight.detach().cpu().numpy().T)
     splits = {}
@@ -66,6 +74,12 @@ def finish(
             calibration = log_mel[:: max(1, len(log_mel) // CALIBRATION_WINDOWS)]
     centroids = class_centroids(lexicon, *splits["train"])
     keys = class_keys(encoder, lexicon, splits["train"][1])
+    scale = float(learner.text.logit_scale.detach().clamp(max=np.log(100.0)).exp())
+    start = Anchors(keys, centroids, blend=0.3, tau=0.65)
+    data = prepare(corpus, plan, run)
+    say("refining the text side against the finished tower")
+    head, refined = refine(splits["train"][0], data.sentences, head, start, scale, refinement)
+    keys = refined.keys
 
     questions = {
         (split, wording): question(encoder, lexicon, splits[split][1], wording)
@@ -102,9 +116,7 @@ def finish(
         "validation_known": measure("validation", "known", drawn),
     }
     names = {
-        name: embed_texts(
-            sentences.embed(encoder, [lexicon.known[name][0]]), head, drawn
-        )[0]
+        name: embed_texts(sentences.embed(encoder, [lexicon.known[name][0]]), head, drawn)[0]
         for name in lexicon.known
     }
     audio, clips = splits["held_out"]
@@ -114,7 +126,6 @@ def finish(
     background = background_scores(
         embed_texts(questions["validation", "known"][0], head, drawn), splits["validation"][0]
     )
-    scale = float(learner.text.logit_scale.detach().clamp(max=np.log(100.0)).exp())
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     facts = {
         "samples": log[-1]["samples"],

@@ -23,12 +23,12 @@ from torch.nn import functional
 from clap_engine.arrays import Float32
 from clap_export import minilm, retrieval, sentences
 from clap_export.augment import augment
-from clap_export.corpus import captions, lexicon as words, render
+from clap_export.corpus import captions, render
+from clap_export.corpus import lexicon as words
 from clap_export.corpus.captions import ATTRIBUTE_FORMS
 from clap_export.corpus.classes import KIND_OF
-from clap_export.heads import LADDER, TextHead, matryoshka_loss
+from clap_export.heads import TextHead, matryoshka_loss
 from clap_export.tower import AudioTower, TowerShape
-
 
 PROGRESS_STEPS = 50
 
@@ -143,9 +143,9 @@ def prepare(
         vectors = np.load(path, allow_pickle=False)
     else:
         cache.mkdir(parents=True, exist_ok=True)
-        vectors = sentences.embed(
-            minilm.load(), texts, bfloat16=True, progress=progress
-        ).astype(np.float16)
+        vectors = sentences.embed(minilm.load(), texts, bfloat16=True, progress=progress).astype(
+            np.float16
+        )
         np.save(path, vectors)
     shape = (len(clips), plan.captions_per_clip, -1)
     return Batchable(log_mel, clips, vectors.reshape(shape), attribute_targets(clips))
@@ -192,7 +192,9 @@ class Examiner:
         return result
 
 
-def batches(data: Batchable, plan: Plan, step: int) -> tuple[Tensor, Tensor, dict[str, Tensor], int]:
+def batches(
+    data: Batchable, plan: Plan, step: int
+) -> tuple[Tensor, Tensor, dict[str, Tensor], int]:
     """Batch number `step`; it depends on the plan's seed and the step alone, so runs resume."""
     rng = np.random.default_rng([plan.seed, 4, step])
     count = len(data.log_mel)
@@ -245,14 +247,20 @@ def train(
     data = prepare(corpus, plan, out, lambda done, n: report({"sentences": done, "of": n}))
     examiner = Examiner(corpus)
     device = torch.device(plan.device)
-    learner = Learner(plan.shape).to(device, memory_format=torch.channels_last)
-    average = Learner(plan.shape).to(device, memory_format=torch.channels_last)
+    learner, average = Learner(plan.shape).to(device), Learner(plan.shape).to(device)
+    # Channels last is what the matrix instructions of CPUs and GPUs want.
+    for module in (learner, average):
+        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average.load_state_dict(learner.state_dict())
     decay = [p for p in learner.parameters() if p.ndim > 1]
     plain = [p for p in learner.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
-        [{"params": decay, "weight_decay": plan.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-        lr=plan.learning_rate, betas=(0.9, 0.98),
+        [
+            {"params": decay, "weight_decay": plan.weight_decay},
+            {"params": plain, "weight_decay": 0.0},
+        ],
+        lr=plan.learning_rate,
+        betas=(0.9, 0.98),
     )
     steps = plan.samples // plan.batch
     checkpoint = out / "checkpoint.pt"
@@ -277,8 +285,11 @@ def train(
         learner.train()
         with torch.autocast(device.type, torch.bfloat16):
             loss = learner.loss(
-                log_mel.to(device), sentence.to(device),
-                {name: value.to(device) for name, value in targets.items()}, pairs, plan,
+                log_mel.to(device),
+                sentence.to(device),
+                {name: value.to(device) for name, value in targets.items()},
+                pairs,
+                plan,
             )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -293,7 +304,9 @@ def train(
         last = step + 1 == steps
         if now - examined > examine_every_s or last or now - began > stop_after_s:
             line = {
-                "step": step + 1, "of": steps, "samples": (step + 1) * plan.batch,
+                "step": step + 1,
+                "of": steps,
+                "samples": (step + 1) * plan.batch,
                 "loss": round(float(np.mean(losses)), 4),
                 "minutes": round((spent_s + now - began) / 60, 1),
                 **{name: round(value, 4) for name, value in examiner.examine(average).items()},
@@ -305,9 +318,12 @@ def train(
             save_checkpoint(
                 checkpoint,
                 {
-                    "plan": fixed_part(plan), "learner": learner.state_dict(),
-                    "average": average.state_dict(), "optimizer": optimizer.state_dict(),
-                    "step": step + 1, "spent_s": spent_s + now - began,
+                    "plan": fixed_part(plan),
+                    "learner": learner.state_dict(),
+                    "average": average.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "step": step + 1,
+                    "spent_s": spent_s + now - began,
                 },
             )
             plot_curves(out)

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.export
-
 from clap_export.corpus import captions, classes, effects, lexicon, music, render, room
 from clap_export.corpus.draw import HELD_OUT_BANDS, Draw
 from clap_export.corpus.synth import HELD_OUT_FONT, RATE_HZ, TRAINING_FONTS, Note, Synth
+
+pytestmark = pytest.mark.export
 
 needs_fonts = pytest.mark.skipif(
     not HELD_OUT_FONT.exists() or not all(font.exists() for font in TRAINING_FONTS),
@@ -75,7 +75,9 @@ def test_captions_claim_only_what_is_true_of_their_clip() -> None:
 @pytest.mark.parametrize("part", ["development", "report", "by lot", "written"])
 def test_unseen_captions_share_no_content_word_with_training(part: str) -> None:
     words, rng = lexicon.load(), np.random.default_rng(6)
-    forms = [form for table in captions.ATTRIBUTE_FORMS.values() for f in table.values() for form in f]
+    forms = [
+        form for table in captions.ATTRIBUTE_FORMS.values() for f in table.values() for form in f
+    ]
     forms += [*captions.CARRIERS, *(f for fs in captions.CARRIERS_BY_KIND.values() for f in fs)]
     seen = set(lexicon.vocabulary(words))
     for form in forms:

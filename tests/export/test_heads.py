@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 
 import pytest
-
-pytestmark = pytest.mark.export
-
-torch = pytest.importorskip("torch")
-
+import torch
 from torch.nn import functional
 
 from clap_export.heads import LADDER, MAX_LOGIT_SCALE, TextHead, matryoshka_loss
 from clap_export.tower import AudioTower
+
+pytestmark = pytest.mark.export
 
 
 def rows(seed: int, count: int = 16, dim: int = 512) -> torch.Tensor:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.export
-
 from clap_export import retrieval
 from clap_export.corpus import lexicon
 from clap_export.corpus.captions import Caption
 from clap_export.corpus.classes import CLASSES
+
+pytestmark = pytest.mark.export
 
 CLIPS = [
     {"class": "rain", "kind": "effect"},

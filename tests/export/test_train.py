@@ -8,10 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-pytestmark = pytest.mark.export
-
-torch = pytest.importorskip("torch")
+import torch
 
 from clap_engine.arrays import l2_normalize
 from clap_engine.session import GraphSession
@@ -19,8 +16,11 @@ from clap_export import augment, finish, minilm, train
 from clap_export.corpus import lexicon, render
 from clap_export.graphs import text_graph
 from clap_export.graphs.text_graph import Anchors
+from clap_export.refine import Refinement, refine
 from clap_export.tower import TowerShape
 from clap_export.weights import load_weights
+
+pytestmark = pytest.mark.export
 
 CLASSES = ("rain", "owl", "piano", "kick_drum", "polka", "whispering", "banjo", "morse_code")
 PLAN = train.Plan(
@@ -52,9 +52,7 @@ def write_split(folder: Path, count: int, seed: int) -> None:
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("corpus")
-    for seed, (split, count) in enumerate(
-        {"train": 64, "validation": 16, "held_out": 16}.items()
-    ):
+    for seed, (split, count) in enumerate({"train": 64, "validation": 16, "held_out": 16}.items()):
         write_split(root / split, count, seed)
     return root
 
@@ -71,9 +69,7 @@ def test_a_stopped_run_resumes_to_the_weights_of_one_that_was_not(
     again = train.train(corpus, tmp_path / "cut", PLAN, report=resumed.append)
     assert again is not None
     assert any("resumed" in line for line in resumed)
-    for (name, a), b in zip(
-        whole.state_dict().items(), again.state_dict().values(), strict=True
-    ):
+    for (name, a), b in zip(whole.state_dict().items(), again.state_dict().values(), strict=True):
         assert torch.allclose(a.float(), b.float(), rtol=1e-4, atol=1e-5), name
     assert (tmp_path / "cut" / "curves.png").read_bytes().startswith(b"\x89PNG")
 
@@ -89,7 +85,9 @@ def test_it_learns_and_finishes(corpus: Path, tmp_path: Path) -> None:
     learner = train.train(corpus, tmp_path / "run", plan)
     assert learner is not None
     out = tmp_path / "weights.safetensors"
-    figures = finish.finish(corpus, tmp_path / "run", learner, out, lambda line: None)
+    figures = finish.finish(
+        corpus, tmp_path / "run", learner, plan, out, lambda line: None, Refinement(20, 16)
+    )
     # 8 classes: one of two clips of each in the gallery of 16.
     assert figures["chance_hit@1"] < 0.2
     assert figures["known"]["hit@1"] > 2 * figures["chance_hit@1"]
@@ -128,6 +126,28 @@ def tokens(tokenizer_json: bytes, text: str) -> np.ndarray:
     return np.array([Tokenizer.from_str(tokenizer_json.decode()).encode(text).ids], np.int64)
 
 
+def test_refining_lowers_the_loss_and_leaves_its_inputs() -> None:
+    rng = np.random.default_rng(4)
+    audio = l2_normalize(rng.standard_normal((64, 512)).astype(np.float32))
+    sentences = l2_normalize(rng.standard_normal((64, 1, 384)).astype(np.float32))
+    head = rng.normal(0, 0.05, (384, 512)).astype(np.float32)
+    keys = rng.standard_normal((8, 384)).astype(np.float32)
+    values = l2_normalize(rng.standard_normal((8, 512)).astype(np.float32))
+    anchors, before = Anchors(keys, values, 0.3, 0.65), (head.copy(), keys.copy())
+
+    def right(weight: np.ndarray, drawn: Anchors) -> float:
+        text = finish.embed_texts(sentences[:, 0], weight, drawn)
+        return float(((text @ audio.T).argmax(axis=1) == np.arange(64)).mean())
+
+    weight, refined = refine(audio, sentences, head, anchors, 14.0, Refinement(60, 64))
+    assert right(head, anchors) < 0.1
+    assert right(weight, refined) > 0.9
+    assert np.array_equal(head, before[0])
+    assert np.array_equal(keys, before[1])
+    with pytest.raises(ValueError, match="a value for each key"):
+        refine(audio, sentences, head, Anchors(keys, None, 0.3, 0.65), 14.0)
+
+
 def test_augmentation_keeps_the_range_and_the_peak() -> None:
     generator = torch.Generator().manual_seed(0)
     log_mel = -80 * torch.rand(64, 128, 64, generator=generator)
@@ -157,5 +177,3 @@ def test_the_averaged_weights_follow_the_learner() -> None:
     start = slow.weight.detach().clone()
     train.update_average(slow, fast, 0.9)
     assert torch.allclose(slow.weight, 0.9 * start + 0.1 * fast.weight.detach(), atol=1e-7)
-
-

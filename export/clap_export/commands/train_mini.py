@@ -23,7 +23,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--corpus", type=Path, default=Path("work/corpus"), help="%(default)s")
     parser.add_argument("--run", type=Path, default=Path("work/run"), help="%(default)s")
     parser.add_argument("--out", type=Path, default=Path("export/weights/clap-mini.safetensors"))
-    parser.add_argument("--samples", type=int, default=plan.samples, help="clips seen (%(default)s)")
+    parser.add_argument(
+        "--samples", type=int, default=plan.samples, help="clips seen (%(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=plan.seed)
     parser.add_argument("--threads", type=int, default=2, help="of torch (%(default)s)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
@@ -44,6 +46,6 @@ def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
     if learner is None:
         say("stopped before the end; the same command resumes")
         return 0
-    report = finish(args.corpus, args.run, learner, args.out, say)
+    report = finish(args.corpus, args.run, learner, plan, args.out, say)
     say(json.dumps(report, indent=2))
     return 0

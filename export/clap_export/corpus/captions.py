@@ -24,7 +24,11 @@ ATTRIBUTE_FORMS: dict[str, dict[str, tuple[str, ...]]] = {
         "arpeggio": ("{p} arpeggio", "arpeggio on {p}", "broken chords on {p}"),
         "scale": ("{p} scale", "{p} playing a scale", "a scale run on {p}"),
         "sustained": ("long note on {p}", "{p} holding a long sustained note", "sustained {p}"),
-        "repeated": ("repeated note on {p}", "{p} repeating the same note", "one note again and again on {p}"),
+        "repeated": (
+            "repeated note on {p}",
+            "{p} repeating the same note",
+            "one note again and again on {p}",
+        ),
     },
     "tempo": {
         "slow": ("slow {p}", "{p} played slowly", "unhurried {p}", "{p}, slow tempo"),
@@ -35,7 +39,12 @@ ATTRIBUTE_FORMS: dict[str, dict[str, tuple[str, ...]]] = {
         "high": ("high {p}", "high-pitched {p}", "{p} in a high register"),
     },
     "space": {
-        "hall": ("{p} in a large hall", "{p} with long reverb", "reverberant {p}", "{p} echoing in a cathedral"),
+        "hall": (
+            "{p} in a large hall",
+            "{p} with long reverb",
+            "reverberant {p}",
+            "{p} echoing in a cathedral",
+        ),
     },
     "quality": {
         "noisy": ("noisy recording of {p}", "{p} with background noise", "{p} in loud hiss"),
@@ -54,8 +63,18 @@ ATTRIBUTE_FORMS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 # Carriers name no class; they wrap a caption that claims whatever it claimed before.
 CARRIERS = (
-    "{p}", "{p}", "{p}", "{p}", "the sound of {p}", "sound of {p}", "a recording of {p}",
-    "{p} sound", "{p} recording", "audio of {p}", "a clip of {p}", "{p} sample",
+    "{p}",
+    "{p}",
+    "{p}",
+    "{p}",
+    "the sound of {p}",
+    "sound of {p}",
+    "a recording of {p}",
+    "{p} sound",
+    "{p} recording",
+    "audio of {p}",
+    "a clip of {p}",
+    "{p} sample",
 )
 CARRIERS_BY_KIND: dict[str, tuple[str, ...]] = {
     "instrument": ("{p} solo", "music with {p}", "someone playing {p}", "{p} music"),
@@ -85,7 +104,8 @@ def pick(rng: np.random.Generator, options: Sequence[str]) -> str:
 def claimable(attributes: Mapping[str, str]) -> list[str]:
     """The attributes of a clip that have words."""
     return [
-        name for name, value in attributes.items()
+        name
+        for name, value in attributes.items()
         if name in ATTRIBUTE_FORMS and value in ATTRIBUTE_FORMS[name]
     ]
 

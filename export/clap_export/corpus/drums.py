@@ -14,31 +14,65 @@ from clap_export.corpus.draw import Draw
 from clap_export.corpus.synth import DRUM_CHANNEL, Note
 
 PIECES: dict[str, tuple[int, ...]] = {
-    "kick_drum": (35, 36), "snare_drum": (38, 40), "hi_hat": (42, 44, 46),
-    "crash_cymbal": (49, 57), "ride_cymbal": (51, 53, 59), "hand_clap": (39,), "cowbell": (56,),
-    "tambourine": (54,), "bongos_and_congas": (60, 61, 62, 63, 64), "shaker": (69, 70, 82),
-    "triangle": (80, 81), "claves": (75,), "guiro": (73, 74),
+    "kick_drum": (35, 36),
+    "snare_drum": (38, 40),
+    "hi_hat": (42, 44, 46),
+    "crash_cymbal": (49, 57),
+    "ride_cymbal": (51, 53, 59),
+    "hand_clap": (39,),
+    "cowbell": (56,),
+    "tambourine": (54,),
+    "bongos_and_congas": (60, 61, 62, 63, 64),
+    "shaker": (69, 70, 82),
+    "triangle": (80, 81),
+    "claves": (75,),
+    "guiro": (73, 74),
 }
 TOMS = (50, 48, 47, 45, 43, 41)
-K, S, R, H, O, P, C, D = 36, 38, 37, 42, 46, 44, 49, 51  # kick snare rim hats crash ride
+K, S, R, H, Q, P, C, D = 36, 38, 37, 42, 46, 44, 49, 51  # kick snare rim hats crash ride
 
 GROOVES: dict[str, tuple[dict[int, str], ...]] = {
     "rock_beat": (
         {K: "x.......x.x.....", S: "....x.......x...", H: "x.x.x.x.x.x.x.x."},
         {K: "x.....x.x.......", S: "....x.......x..o", H: "x.x.x.x.x.x.x.x."},
-        {K: "x..x....x.......", S: "....x.......x...", D: "x.x.x.x.x.x.x.x.", C: "x..............."},
+        {
+            K: "x..x....x.......",
+            S: "....x.......x...",
+            D: "x.x.x.x.x.x.x.x.",
+            C: "x...............",
+        },
     ),
     "funk_beat": (
         {K: "x..x..x...x..x..", S: "....x..o.o..x..o", H: "xxxxxxxxxxxxxxxx"},
-        {K: "x.x...x..x....x.", S: ".o..x..o.o.ox..o", H: "x.xxx.xxx.xxx.xx", O: ".......x......x."},
+        {
+            K: "x.x...x..x....x.",
+            S: ".o..x..o.o.ox..o",
+            H: "x.xxx.xxx.xxx.xx",
+            Q: ".......x......x.",
+        },
     ),
     "disco_beat": (
-        {K: "x...x...x...x...", S: "....x.......x...", H: "x...x...x...x...", O: "..x...x...x...x."},
-        {K: "x...x...x...x...", 39: "....x.......x...", H: "xx.xxx.xxx.xxx.x", O: "..x...x...x...x."},
+        {
+            K: "x...x...x...x...",
+            S: "....x.......x...",
+            H: "x...x...x...x...",
+            Q: "..x...x...x...x.",
+        },
+        {
+            K: "x...x...x...x...",
+            39: "....x.......x...",
+            H: "xx.xxx.xxx.xxx.x",
+            Q: "..x...x...x...x.",
+        },
     ),
     "house_beat": (
-        {K: "x...x...x...x...", 39: "....x.......x...", O: "..x...x...x...x."},
-        {K: "x...x...x...x...", O: "..x...x...x...x.", 70: "xxxxxxxxxxxxxxxx", 39: "....x.......x..x"},
+        {K: "x...x...x...x...", 39: "....x.......x...", Q: "..x...x...x...x."},
+        {
+            K: "x...x...x...x...",
+            Q: "..x...x...x...x.",
+            70: "xxxxxxxxxxxxxxxx",
+            39: "....x.......x..x",
+        },
     ),
     "hip_hop_beat": (
         {K: "x.....x...x.....", S: "....x.......x...", H: "x.x.x.x.x.x.x.x."},
@@ -53,14 +87,30 @@ GROOVES: dict[str, tuple[dict[int, str], ...]] = {
         {K: "x..xx..xx..xx..x", R: "..x..x..x..x..x.", 70: "xxxxxxxxxxxxxxxx"},
     ),
     "samba_percussion": (
-        {41: "....x.......x...", 36: "x..xx..xx..xx..x", 70: "xooxxooxxooxxoox", 54: "x.xx.x.xx.xx.x.x",
-         67: "x.x..x.x.x..x.x.", S: "xooxoxoxxooxoxox"},
-        {41: "....x..x....x...", 36: "x..xx..xx..xx..x", 82: "xxxxxxxxxxxxxxxx", 68: "x.x..xx..x.x.xx.",
-         S: "oxooxooxoxooxoox"},
+        {
+            41: "....x.......x...",
+            36: "x..xx..xx..xx..x",
+            70: "xooxxooxxooxxoox",
+            54: "x.xx.x.xx.xx.x.x",
+            67: "x.x..x.x.x..x.x.",
+            S: "xooxoxoxxooxoxox",
+        },
+        {
+            41: "....x..x....x...",
+            36: "x..xx..xx..xx..x",
+            82: "xxxxxxxxxxxxxxxx",
+            68: "x.x..xx..x.x.xx.",
+            S: "oxooxooxoxooxoox",
+        },
     ),
     "reggae_beat": (
         {K: "........x.......", R: "........x.......", H: "x.x.x.x.x.x.x.xo"},
-        {K: "....x.......x...", R: "....x.......x...", H: "..x...x...x...x.", O: "..............x."},
+        {
+            K: "....x.......x...",
+            R: "....x.......x...",
+            H: "..x...x...x...x.",
+            Q: "..............x.",
+        },
     ),
     "jazz_swing_beat": (
         {D: "x..x.xx..x.x", P: "...x.....x..", K: "o.....o.....", S: "..o....o...."},
@@ -83,23 +133,47 @@ GROOVES: dict[str, tuple[dict[int, str], ...]] = {
         {K: "xxxxxxxxxxxxxxxx", S: "..x...x...x...x.", H: "x.x.x.x.x.x.x.x."},
     ),
     "latin_percussion": (
-        {56: "x.x.xx.x.x.xx.x.", 63: "..xx..x...xx..x.", 64: "......xx......xx", 70: "xxxxxxxxxxxxxxxx",
-         65: "x.....x.....x..."},
-        {75: "x..x..x...x.x...", 60: "xoxoxoxoxoxoxoxo", 61: "..x...x...x...x.", 73: "x...x.x.x...x.x."},
+        {
+            56: "x.x.xx.x.x.xx.x.",
+            63: "..xx..x...xx..x.",
+            64: "......xx......xx",
+            70: "xxxxxxxxxxxxxxxx",
+            65: "x.....x.....x...",
+        },
+        {
+            75: "x..x..x...x.x...",
+            60: "xoxoxoxoxoxoxoxo",
+            61: "..x...x...x...x.",
+            73: "x...x.x.x...x.x.",
+        },
     ),
 }
 GROOVE_BPM: dict[str, tuple[float, float]] = {
-    "rock_beat": (96, 140), "funk_beat": (90, 116), "disco_beat": (110, 128),
-    "house_beat": (118, 130), "hip_hop_beat": (78, 100), "breakbeat": (150, 178),
-    "bossa_nova_beat": (110, 145), "samba_percussion": (95, 125), "reggae_beat": (120, 155),
-    "jazz_swing_beat": (120, 200), "waltz_beat": (130, 185), "shuffle_beat": (100, 140),
-    "marching_drums": (100, 124), "double_kick_metal_beat": (130, 190),
+    "rock_beat": (96, 140),
+    "funk_beat": (90, 116),
+    "disco_beat": (110, 128),
+    "house_beat": (118, 130),
+    "hip_hop_beat": (78, 100),
+    "breakbeat": (150, 178),
+    "bossa_nova_beat": (110, 145),
+    "samba_percussion": (95, 125),
+    "reggae_beat": (120, 155),
+    "jazz_swing_beat": (120, 200),
+    "waltz_beat": (130, 185),
+    "shuffle_beat": (100, 140),
+    "marching_drums": (100, 124),
+    "double_kick_metal_beat": (130, 190),
     "latin_percussion": (95, 125),
 }
 GROOVE_KITS: dict[str, tuple[int, ...]] = {
-    "house_beat": (24, 25), "hip_hop_beat": (24, 25, 0), "jazz_swing_beat": (32, 40),
-    "waltz_beat": (0, 32, 40), "marching_drums": (48, 0), "double_kick_metal_beat": (16, 0),
-    "disco_beat": (0, 8, 25), "bossa_nova_beat": (0, 32, 40),
+    "house_beat": (24, 25),
+    "hip_hop_beat": (24, 25, 0),
+    "jazz_swing_beat": (32, 40),
+    "waltz_beat": (0, 32, 40),
+    "marching_drums": (48, 0),
+    "double_kick_metal_beat": (16, 0),
+    "disco_beat": (0, 8, 25),
+    "bossa_nova_beat": (0, 32, 40),
 }
 
 
@@ -156,15 +230,15 @@ def percussion(draw: Draw, name: str, seconds: float) -> tuple[list[Note], int, 
         ]
         return notes, kit, {}
     keys = PIECES[name]
-    count = draw.choice(("one", "several", "repeated"))
-    if count == "one":
-        return [hit(draw.uniform(0.0, 1.5), draw.choice(keys), level)], kit, {"count": count}
-    if count == "several":
+    how_many = draw.choice(("one", "several", "repeated"))
+    if how_many == "one":
+        return [hit(draw.uniform(0.0, 1.5), draw.choice(keys), level)], kit, {"count": how_many}
+    if how_many == "several":
         at, notes = draw.uniform(0.0, 0.6), []
         for _ in range(draw.integer(3, 5)):
             notes.append(hit(at, draw.choice(keys), level + draw.integer(-15, 8)))
             at += draw.uniform(0.35, 1.1)
-        return notes, kit, {"count": count}
+        return notes, kit, {"count": how_many}
     beat_s = 60 / draw.uniform(90, 170)
     division = draw.choice((1, 2, 4))
     pattern = draw.choice(("x", "xo", "xoo", "x.xx", "xxx.", "xoxx"))

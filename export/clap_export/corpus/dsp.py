@@ -238,7 +238,7 @@ def modes(
     """[n] sum of decaying sinusoids: a struck body. Modes outside of the band are left out."""
     kept = [
         (freq, time_s, gain)
-        for freq, time_s, gain in zip(freqs_hz, decays_s, gains)
+        for freq, time_s, gain in zip(freqs_hz, decays_s, gains, strict=True)
         if 0 < freq < 0.97 * NYQUIST_HZ
     ]
     if not kept:

@@ -106,7 +106,7 @@ def _door_slam(draw: Draw) -> dsp.Wave:
 
 
 def _hammering(draw: Draw) -> dsp.Wave:
-    """Nail and plank: a hard metallic tick on a wooden thud, the nail's pitch rising as it sinks."""
+    """Nail and plank: a hard metallic tick on a wooden thud, the nail's pitch rises as it sinks."""
     low, nail = draw.log_uniform(180, 420), draw.log_uniform(1700, 3600)
     ratios, rate = _wood_ratios(draw), draw.uniform(1.5, 4.0)
     count = draw.integer(3, 8)

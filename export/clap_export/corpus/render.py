@@ -37,8 +37,12 @@ SPLITS = ("train", "validation", "held_out")
 
 # General MIDI's own sound effects: the sampled source of some effect classes.
 SAMPLED_EFFECTS = {
-    "breathing": (121, 60), "ocean_waves": (122, 60), "bird_song": (123, 66),
-    "telephone_ring": (124, 64), "helicopter": (125, 58), "applause": (126, 60),
+    "breathing": (121, 60),
+    "ocean_waves": (122, 60),
+    "bird_song": (123, 66),
+    "telephone_ring": (124, 64),
+    "helicopter": (125, 58),
+    "applause": (126, 60),
     "gunshot": (127, 58),
 }
 
@@ -147,9 +151,7 @@ def render_chunk(job: Job) -> Path:
     clips = [
         render_clip(name, job.first + i, job.seed, job.split) for i, name in enumerate(job.names)
     ]
-    mels = np.concatenate(
-        [quantize_log_mel(log_mel()(clip.waveform[None])) for clip in clips]
-    )
+    mels = np.concatenate([quantize_log_mel(log_mel()(clip.waveform[None])) for clip in clips])
     lines = "\n".join(json.dumps(clip.attributes, sort_keys=True) for clip in clips)
     path = job.folder / f"{job.number:05d}.npz"
     partial = path.with_suffix(f".{os.getpid()}.partial")

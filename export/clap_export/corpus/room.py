@@ -53,7 +53,9 @@ def place(draw: Draw, x: np.ndarray) -> tuple[np.ndarray, dict[str, str]]:
     return out, {"timing": "repeated"}
 
 
-def record(draw: Draw, x: np.ndarray, held_steady: bool = False) -> tuple[np.ndarray, dict[str, str]]:
+def record(
+    draw: Draw, x: np.ndarray, held_steady: bool = False
+) -> tuple[np.ndarray, dict[str, str]]:
     """Room, microphone and level. `held_steady` keeps the room dry (the sound has its own)."""
     attributes: dict[str, str] = {}
     space = "dry" if held_steady else draw.choice(("dry", "dry", "dry", "room", "hall"))

@@ -34,12 +34,21 @@ SENTENCES: dict[str, tuple[str, ...]] = {
         "could you send me the report by the end of the day",
         "most of the houses on this street were built last century",
     ),
-    "en-us": ("good evening and welcome to the program", "we will be back after a short break",
-              "the weather tomorrow will be mild with some clouds"),
+    "en-us": (
+        "good evening and welcome to the program",
+        "we will be back after a short break",
+        "the weather tomorrow will be mild with some clouds",
+    ),
     "en-gb-scotland": ("there is a path along the shore that few people know",),
     "de": ("morgen fahren wir mit dem zug in die berge", "das fenster steht seit gestern offen"),
-    "fr": ("nous avons mangé dans un petit restaurant près du port", "il faut partir avant la nuit"),
-    "es": ("mañana vamos a visitar a mis abuelos en el campo", "no encuentro las llaves de la casa"),
+    "fr": (
+        "nous avons mangé dans un petit restaurant près du port",
+        "il faut partir avant la nuit",
+    ),
+    "es": (
+        "mañana vamos a visitar a mis abuelos en el campo",
+        "no encuentro las llaves de la casa",
+    ),
     "it": ("il treno per la città parte fra dieci minuti",),
     "pl": ("jutro pojedziemy nad morze z całą rodziną",),
     "pt": ("o mercado fica aberto até as oito horas",),
@@ -47,11 +56,14 @@ SENTENCES: dict[str, tuple[str, ...]] = {
 # Voice variants of espeak-ng; the last ones of each list speak only in the held-out gallery.
 MEN, MEN_HELD_OUT = ("m1", "m2", "m3", "m5", "m6"), ("m4", "m7")
 WOMEN, WOMEN_HELD_OUT = ("f1", "f2", "f5"), ("f3", "f4")
-LANGUAGES, LANGUAGES_HELD_OUT = ("en", "en-us", "de", "fr", "es", "it"), ("en-gb-scotland", "pl", "pt")
+LANGUAGES, LANGUAGES_HELD_OUT = (
+    ("en", "en-us", "de", "fr", "es", "it"),
+    ("en-gb-scotland", "pl", "pt"),
+)
 
 
 def say(text: str, voice: str, words_per_minute: int, pitch: int) -> np.ndarray:
-    """espeak-ng's rendering as float64 at 32 kHz; raises RuntimeError with the remedy without it."""
+    """espeak-ng's rendering as float64 at 32 kHz; RuntimeError with the remedy without it."""
     command = ["espeak-ng", "-v", voice, "-s", str(words_per_minute), "-p", str(pitch)]
     command += ["--stdout", text]
     try:
@@ -95,7 +107,9 @@ def echo(x: np.ndarray, delay_s: float, gain: float, repeats: int) -> np.ndarray
 def plain(draw: Draw, kind: str = "any", rate: tuple[float, float] = (135, 185)) -> np.ndarray:
     speaker = voice(draw, kind)
     pitch = {"man": (20, 50), "woman": (45, 75), "any": (20, 75)}[kind]
-    return say(sentence(draw, speaker), speaker, int(draw.uniform(*rate)), int(draw.uniform(*pitch)))
+    return say(
+        sentence(draw, speaker), speaker, int(draw.uniform(*rate)), int(draw.uniform(*pitch))
+    )
 
 
 def many(draw: Draw, count: int) -> np.ndarray:
@@ -139,7 +153,12 @@ def speak(draw: Draw, name: str) -> np.ndarray:
         turns = []
         for i in range(4):
             speaker = (first, second)[i % 2]
-            line = say(draw.choice(SENTENCES[speaker.split("+")[0]]), speaker, int(draw.uniform(160, 200)), (35, 65)[i % 2])
+            line = say(
+                draw.choice(SENTENCES[speaker.split("+")[0]]),
+                speaker,
+                int(draw.uniform(160, 200)),
+                (35, 65)[i % 2],
+            )
             turns.append(line[: int(draw.uniform(0.9, 1.5) * RATE_HZ)])
             turns.append(np.zeros(int(draw.uniform(0.05, 0.2) * RATE_HZ)))
         x = np.concatenate(turns)
@@ -150,15 +169,21 @@ def speak(draw: Draw, name: str) -> np.ndarray:
         x = band(plain(draw), 350, draw.uniform(3500, 5000))
         x = echo(x, draw.uniform(0.18, 0.35), 0.55, 5)
     elif name == "counting_aloud":
-        first = draw.integer(1, 20)
-        numbers = ". ".join(str(first + i) for i in range(8))
+        lowest = draw.integer(1, 20)
+        numbers = ". ".join(str(lowest + i) for i in range(8))
         x = say(numbers, voice(draw, "any"), int(draw.uniform(110, 160)), int(draw.uniform(25, 75)))
     elif name == "shouting":
         speaker = voice(draw, "any")
-        words = draw.choice(("hey you! stop! come back here!", "look out! get down! run!", "help! over here! quick!"))
+        words = draw.choice(
+            (
+                "hey you! stop! come back here!",
+                "look out! get down! run!",
+                "help! over here! quick!",
+            )
+        )
         x = say(words, speaker, int(draw.uniform(150, 190)), int(draw.uniform(70, 99)))
-        hz = np.fft.rfftfreq(len(x), 1 / RATE_HZ)
-        tilt = 1 + (hz / 1500) ** 1.2 * draw.uniform(0.8, 1.6)  # raised voices are brighter
+        bins = np.fft.rfftfreq(len(x), 1 / RATE_HZ)
+        tilt = 1 + (bins / 1500) ** 1.2 * draw.uniform(0.8, 1.6)  # raised voices are brighter
         x = np.fft.irfft(np.fft.rfft(x) * np.minimum(tilt, 8), len(x))
         x = np.tanh(x / max(1e-9, np.abs(x).max()) * draw.uniform(3, 6))
     else:  # distant_speech
