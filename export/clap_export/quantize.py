@@ -12,7 +12,6 @@ which 8-bit weights overflow: measured, the same graph then ranks differently on
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,48 +25,24 @@ from clap_export.graphs.builder import MICROSOFT, PRODUCTS, constants
 from clap_export.smoothing import Inputs, smooth, text_smoothing
 
 Int8 = npt.NDArray[np.int8]
-UInt8 = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Dynamic:
-    """uint8 activations with one scale per call, 7-bit weights with one scale per column."""
-
-    bits: int = 7
-
-
-@dataclass(frozen=True)
-class Blocks:
-    """8-bit weights in blocks along the input axis, each with its scale (MatMulNBits).
-
-    `accuracy_level` 4 also rounds the activations to int8, per row and block; 0 multiplies in
-    float32, some 10 times slower.
-    """
-
-    size: int = 128
-    accuracy_level: int = 4
-
-
-Scheme = Dynamic | Blocks | None  # None: stays float32
-
-
-def text_scheme(weight: str) -> Scheme:
-    """How to quantize the product over the constant named `weight`."""
-    return Dynamic()
 
 
 def quantize_text(
     model: onnx.ModelProto,
     samples: Sequence[Inputs],
     *,
-    scheme: Callable[[str], Scheme] = text_scheme,
     smoothing: Callable[[str], float | None] = text_smoothing,
+    bits: int = 7,
 ) -> onnx.ModelProto:
-    """The text graph with int8 tables and products, smoothed by its activations on `samples`."""
+    """The text graph with int8 tables and products, smoothed by its activations on `samples`.
+
+    Activations get one scale per call, so a text's embedding depends on its batch mates: run one
+    text a call. `samples` must resemble what will be asked, short names and long sentences alike.
+    """
     smoothed = smooth(model, samples, smoothing)
-    rewriter = _Rewriter(smoothed)
+    rewriter = _Rewriter(smoothed, bits)
     for node in smoothed.graph.node:
-        rewriter.rewrite(node, scheme)
+        rewriter.rewrite(node)
     return rewriter.model()
 
 
@@ -83,14 +58,6 @@ def quantize_columns(weight: Float32, bits: int = 7) -> tuple[Int8, Float32]:
     return np.rint(weight / scale).astype(np.int8), scale
 
 
-def quantize_blocks(weight: Float32, size: int) -> tuple[UInt8, Float32]:
-    """[K, N] -> uint8 [N, K/size, size] around 128 and scales [N, K/size]; K is padded with 0."""
-    rows = np.pad(weight.T, ((0, 0), (0, -weight.shape[0] % size)))
-    blocks = rows.reshape(weight.shape[1], -1, size)
-    scale = _scale(np.abs(blocks).max(axis=2), 127)
-    return (np.rint(blocks / scale[..., None]) + 128).astype(np.uint8), scale
-
-
 def _scale(peak: Float32, top: int) -> Float32:
     scale = peak / np.float32(top)
     return np.where(scale > 0, scale, np.float32(1)).astype(np.float32)
@@ -99,29 +66,23 @@ def _scale(peak: Float32, top: int) -> Float32:
 class _Rewriter:
     """Copies nodes, replacing those over constant weights."""
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, bits: int) -> None:
         self._source = model
+        self._bits = bits
         self._constants = constants(model)
         self._nodes: list[onnx.NodeProto] = []
         self._added: dict[str, onnx.TensorProto] = {}
         self._quantized: dict[str, tuple[str, str, str]] = {}
 
-    def rewrite(self, node: onnx.NodeProto, choose: Callable[[str], Scheme]) -> None:
+    def rewrite(self, node: onnx.NodeProto) -> None:
         if node.op_type == "Gather" and node.input[0] in self._constants:
             self._gather(node)
-            return
-        if node.op_type not in PRODUCTS or node.input[1] not in self._constants:
-            self._nodes.append(node)
-            return
-        scheme = choose(node.input[1])
-        if scheme is None:
+        elif node.op_type not in PRODUCTS or node.input[1] not in self._constants:
             self._nodes.append(node)
         elif node.op_type == "Attention":
             self._attention(node)
-        elif isinstance(scheme, Dynamic):
-            self._dynamic(node, scheme)
         else:
-            self._blocks(node, scheme)
+            self._product(node)
 
     def model(self) -> onnx.ModelProto:
         result = onnx.ModelProto()
@@ -155,7 +116,7 @@ class _Rewriter:
         return str(tensor.name)
 
     def _node(self, op: str, inputs: Sequence[str], out: str, **attributes: Any) -> str:
-        domain = MICROSOFT if op in ("MatMulNBits", "QAttention") else ""
+        domain = MICROSOFT if op == "QAttention" else ""
         node = helper.make_node(op, list(inputs), [out], name=out, domain=domain, **attributes)
         self._nodes.append(node)
         return out
@@ -180,11 +141,11 @@ class _Rewriter:
         scales = self._node("Gather", [scales, ids], f"{out}.scale")
         self._node("Mul", [rows, scales], out)
 
-    def _dynamic(self, node: onnx.NodeProto, scheme: Dynamic) -> None:
+    def _product(self, node: onnx.NodeProto) -> None:
         """DynamicQuantizeLinear -> MatMulInteger -> Cast -> Mul, which onnxruntime fuses."""
         name, out = node.input[1], node.output[0]
         values, scale, zero = self._activation(node.input[0])
-        weights, scales = quantize_columns(self._weight(node), scheme.bits)
+        weights, scales = quantize_columns(self._weight(node), self._bits)
         weights_zero = self._constant("zero.int8", np.zeros((), np.int8))
         total = self._node(
             "MatMulInteger",
@@ -199,7 +160,7 @@ class _Rewriter:
         """Attention -> QAttention: the product for query, key and value in int8."""
         x, name, bias, mask = node.input
         values, scale, zero = self._activation(x)
-        weights, scales = quantize_columns(self._weight(node))
+        weights, scales = quantize_columns(self._weight(node), self._bits)
         self._node(
             "QAttention",
             [
@@ -214,23 +175,4 @@ class _Rewriter:
             ],
             node.output[0],
             **{a.name: helper.get_attribute_value(a) for a in node.attribute},
-        )
-
-    def _blocks(self, node: onnx.NodeProto, scheme: Blocks) -> None:
-        weight = self._weight(node)
-        values, scales = quantize_blocks(weight, scheme.size)
-        name = node.input[1]
-        self._node(
-            "MatMulNBits",
-            [
-                node.input[0],
-                self._constant(f"{name}.uint8", values),
-                self._constant(f"{name}.scale", scales),
-            ],
-            node.output[0],
-            K=weight.shape[0],
-            N=weight.shape[1],
-            bits=8,
-            block_size=scheme.size,
-            accuracy_level=scheme.accuracy_level,
         )

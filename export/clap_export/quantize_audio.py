@@ -32,7 +32,9 @@ def quantize_audio(
     """The audio graph as static QDQ, its ranges those seen on the windows `log_mels` [F, M].
 
     Static scales: no window's embedding depends on its batch mates. The first convolution stays
-    float32: its input, the log-mel, has the widest range and it has next to no weights.
+    float32 (the log-mel has the widest range, and there are next to no weights), and so do
+    attention and head, whose sums nothing averages any more: a quarter more file, 4 % more time,
+    a fifth of the error.
     """
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
@@ -51,7 +53,7 @@ def quantize_audio(
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
-            nodes_to_exclude=_up_to_first_convolution(model),
+            nodes_to_exclude=_ends(model),
         )
         result = onnx.load(target)
     del result.metadata_props[:]
@@ -59,10 +61,12 @@ def quantize_audio(
     return result
 
 
-def _up_to_first_convolution(model: onnx.ModelProto) -> list[str]:
+def _ends(model: onnx.ModelProto) -> list[str]:
+    """The nodes up to the first convolution, and those after the last ReLU."""
     names = [node.name for node in model.graph.node]
-    first = [node.op_type for node in model.graph.node].index("Conv")
-    return names[: first + 1]
+    kinds = [node.op_type for node in model.graph.node]
+    last = len(kinds) - kinds[::-1].index("Relu")
+    return names[: kinds.index("Conv") + 1] + names[last:]
 
 
 class _Windows(CalibrationDataReader):  # type: ignore[misc]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import onnx
 import pytest
@@ -15,15 +13,7 @@ from clap_export.graphs.builder import GraphBuilder, constants
 from clap_export.graphs.text_graph import Anchors, TextHead
 from clap_export.minilm import SentenceEncoder
 from clap_export.parity import compare_embeddings
-from clap_export.quantize import (
-    Blocks,
-    Dynamic,
-    Scheme,
-    quantize_blocks,
-    quantize_columns,
-    quantize_rows,
-    quantize_text,
-)
+from clap_export.quantize import quantize_columns, quantize_rows, quantize_text
 from clap_export.quantize_audio import quantize_audio
 from clap_export.smoothing import smooth
 from clap_export.weights import Weights
@@ -67,28 +57,15 @@ def test_rounding_is_half_a_step(shape: tuple[int, int], seed: int) -> None:
     values, scale = quantize_columns(weight)
     assert np.abs(values.astype(int)).max() <= 64
     assert np.all(np.abs(values * scale - weight) <= scale * 0.5001)
-    blocks, scale = quantize_blocks(weight, 32)
-    back = (blocks.astype(np.float32) - 128) * scale[..., None]
-    back = back.reshape(shape[1], -1)[:, : shape[0]].T
-    assert np.abs(back - weight).max() <= scale.max() * 0.5001
 
 
-SCHEMES: dict[str, Callable[[str], Scheme]] = {
-    "dynamic": lambda name: Dynamic(),
-    "blocks": lambda name: None if "qkv" in name else Blocks(32),
-    "mixed": lambda name: Blocks(16) if "intermediate" in name else Dynamic(),
-    "tables only": lambda name: None,
-}
-
-
-@pytest.mark.parametrize("name", SCHEMES)
-def test_every_scheme_keeps_the_embeddings(text_model: onnx.ModelProto, name: str) -> None:
-    """Centred cosine at least .99 over 60 random texts, seed 1."""
-    quantized = quantize_text(text_model, texts(40, seed=2), scheme=SCHEMES[name])
+def test_the_embeddings_are_kept(text_model: onnx.ModelProto) -> None:
+    """Centred cosine at least .99 over 60 random texts, seed 1; tables and products are small."""
+    quantized = quantize_text(text_model, texts(40, seed=2))
     asked = texts(60, seed=1)
     parity = compare_embeddings(embed(text_model, asked), embed(quantized, asked))
     assert parity.centred_mean > 0.99
-    assert quantized.ByteSize() < text_model.ByteSize()
+    assert quantized.ByteSize() < 0.4 * text_model.ByteSize()
 
 
 def test_smoothing_is_the_same_function(text_model: onnx.ModelProto) -> None:
@@ -134,7 +111,7 @@ def test_no_pair_of_products_overflows_16_bits(
 
 def test_wide_weights_are_possible_and_seen_by_that_law(text_model: onnx.ModelProto) -> None:
     """The control."""
-    model = quantize_text(text_model, texts(4, seed=2), scheme=lambda name: Dynamic(bits=8))
+    model = quantize_text(text_model, texts(4, seed=2), bits=8)
     assert np.abs(constants(model)["head.weight.int8"].astype(int)).max() == 127
 
 
