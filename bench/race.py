@@ -14,7 +14,8 @@ from __future__ import annotations
 import gc
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Generic, TypeVar
 
@@ -50,10 +51,12 @@ class Summary:
 
 @dataclass(frozen=True)
 class Result(Generic[Ours, Theirs]):
-    """Seconds of each round and the last answers of both."""
+    """Seconds of each round on the clock and on the processor; the last answers of both."""
 
     ours_s: list[float]
     peer_s: list[float]
+    ours_processor_s: list[float]
+    peer_processor_s: list[float]
     ours: Ours
     peer: Theirs
 
@@ -63,9 +66,30 @@ class Result(Generic[Ours, Theirs]):
         return float(np.median(self.peer_s) / np.median(self.ours_s))
 
     @property
+    def processor_ratio(self) -> float:
+        """The same of processor time, which a neighbour's load hardly moves."""
+        return float(np.median(self.peer_processor_s) / np.median(self.ours_processor_s))
+
+    @property
     def ratio_by_pairs(self) -> float:
         """The median of the ratios of neighbours: drift cancels within each."""
         return float(np.median(np.divide(self.peer_s, self.ours_s)))
+
+
+class _Times:
+    """Seconds of one contender's rounds."""
+
+    def __init__(self) -> None:
+        self.clock: list[float] = []
+        self.processor: list[float] = []
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Time the block, all of this process' threads together."""
+        start, processor = time.perf_counter(), time.process_time()
+        yield
+        self.clock.append(time.perf_counter() - start)
+        self.processor.append(time.process_time() - processor)
 
 
 def race(
@@ -81,23 +105,19 @@ def race(
 
     The peer runs in the fixture's untimed setup, so that its own statistics are ours alone.
     """
-    ours_s: list[float] = []
-    peer_s: list[float] = []
+    ours_s, peer_s = _Times(), _Times()
     last: list[Theirs] = []
 
     def turn() -> tuple[tuple[Input], dict[str, Any]]:
-        given = inputs[len(peer_s) % len(inputs)]
-        start = time.perf_counter()
-        answer = peer(given)
-        peer_s.append(time.perf_counter() - start)
+        given = inputs[len(peer_s.clock) % len(inputs)]
+        with peer_s.taken():
+            answer = peer(given)
         last[:] = [answer]
         return (given,), {}
 
     def timed(given: Input) -> Ours:
-        start = time.perf_counter()
-        answer = ours(given)
-        ours_s.append(time.perf_counter() - start)
-        return answer
+        with ours_s.taken():
+            return ours(given)
 
     # What one side left in memory must not be walked through in the other's time.
     gc.collect()
@@ -107,8 +127,11 @@ def race(
     finally:
         gc.unfreeze()
     # With --benchmark-disable there is one turn and no warm-up.
-    skip = min(warmup, len(ours_s) - 1)
-    return Result(ours_s[skip:], peer_s[skip:], answer, last[0])
+    kept = slice(min(warmup, len(ours_s.clock) - 1), None)
+    return Result(
+        ours_s.clock[kept], peer_s.clock[kept], ours_s.processor[kept], peer_s.processor[kept],
+        answer, last[0],
+    )  # fmt: skip
 
 
 def note(

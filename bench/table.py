@@ -15,6 +15,8 @@ from typing import Any
 
 import machine
 
+# Clock and processor time tell the same ratio on a machine that does nothing else.
+DISTURBED = 1.15
 HEAD = ("what", "clap-engine", "torch", "ratio", "n")
 
 
@@ -63,7 +65,13 @@ def figure(summary: dict[str, Any], bold: bool = False) -> str:
 
 
 def notes_of(info: dict[str, Any]) -> Iterator[str]:
-    """What a benchmark found beside time."""
+    """What a benchmark found beside time, and whether its time can be believed."""
+    of_processor = info.get("processor_ratio", info["ratio"])
+    if not 1 / DISTURBED < of_processor / info["ratio"] < DISTURBED:
+        yield (
+            f"**not quiet**: {info['what']} is {info['ratio']:.1f}x by the clock, "
+            f"{of_processor:.1f}x by processor time; measure again"
+        )
     if "recall_at_10" in info:
         stages = ", ".join(f"{name} {ms:.2f}" for name, ms in info["stages_ms"].items())
         yield (

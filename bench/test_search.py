@@ -114,6 +114,7 @@ def test_query_to_hits(
         result.ratio,
         goal=goal,
         ratio_by_pairs=result.ratio_by_pairs,
+        processor_ratio=result.processor_ratio,
         recall_at_10=recall,
         overlap_at_10=overlap,
         exact_numpy_ms=exact_ms,

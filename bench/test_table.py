@@ -18,6 +18,7 @@ def test_a_row_names_both_sides_and_the_machine() -> None:
         "what": "embed one text",
         "subject": "clap-mini 0123",
         "ratio": 4.21,
+        "processor_ratio": 6.0,
         "ours": {"unit": "ms", "n": 300, "p50": 3.456, "p99": 4.5, "best": 3.0},
         "peer": {"unit": "ms", "n": 300, "p50": 14.55, "p99": 20.04, "best": 13.0},
         "peak_rss_mb": {"ours": 100.0, "peer": 420.0},
@@ -32,6 +33,7 @@ def test_a_row_names_both_sides_and_the_machine() -> None:
         lines[2] == "| embed one text | **3.46 ms** (p99 4.50) | 14.6 ms (p99 20.0) | 4.2x | 300 |"
     )
     assert lines[3] == "| peak memory: embed one text | 100 MB | 420 MB | 4.2x | 1 |"
+    assert lines[5].startswith("- **not quiet**: embed one text is 4.2x by the clock, 6.0x")
     assert machine.cpu_model() in lines[-1]
     assert lines[-1].endswith("clap-mini 0123; commit abcdef0123 with changes.")
 

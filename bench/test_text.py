@@ -62,6 +62,7 @@ def test_embed_one_text(
         milliseconds(result.peer_s),
         result.ratio,
         ratio_by_pairs=result.ratio_by_pairs,
+        processor_ratio=result.processor_ratio,
         cosine_min=float(cosine.min()),
         peak_rss_mb=process.peak_mb(
             "text", (subject.bundle.path, [*TEXTS]), (subject.peer_folder, [*TEXTS])
