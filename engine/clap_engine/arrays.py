@@ -17,6 +17,7 @@ from clap_engine.errors import ArrayError
 Float32 = npt.NDArray[np.float32]
 Float16 = npt.NDArray[np.float16]
 Int64 = npt.NDArray[np.int64]
+Float64 = npt.NDArray[np.float64]
 
 # Below this, float32 products fall into denormals and run some 50 times slower; it is
 # 400 dB under full scale, so nothing audible is lost.

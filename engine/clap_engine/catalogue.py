@@ -153,7 +153,9 @@ class Catalogue:
                     raise rotten(self._window_name(window[0]), self._path)
             packed = np.frombuffer(b"".join(window[4] for window in batch), np.float16)
             numbers = np.array([window[:2] for window in batch], np.int64)
-            yield Rows(numbers[:, 0], numbers[:, 1], packed.reshape(len(batch), self.identity.dim))
+            spans = np.array([window[2:4] for window in batch], np.float64)
+            vectors = packed.reshape(len(batch), self.identity.dim)
+            yield Rows(numbers[:, 0], numbers[:, 1], spans, vectors)
 
     def _window_name(self, row: int) -> str:
         clips = self._db.execute(
@@ -190,22 +192,6 @@ class Catalogue:
                     f"SELECT * FROM clips WHERE {column} IN ({marks})", some
                 )
             ]
-        return found
-
-    def spans(self, rows: Sequence[int]) -> dict[int, tuple[float, float]]:
-        """Start and end in seconds of these windows, as far as they are still stored."""
-        found = {}
-        for start in range(0, len(rows), _VALUES_AT_ONCE):
-            some = rows[start : start + _VALUES_AT_ONCE]
-            marks = ", ".join("?" * len(some))
-            for *window, crc in self._db.execute(
-                "SELECT row, clip, start_s, end_s, vector, crc FROM windows "
-                f"WHERE row IN ({marks})",
-                some,
-            ):
-                if not is_sound(window, crc, 2 * self.identity.dim):
-                    raise rotten(self._window_name(window[0]), self._path)
-                found[window[0]] = (window[2], window[3])
         return found
 
     def keys(self) -> list[str]:

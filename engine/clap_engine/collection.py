@@ -66,7 +66,8 @@ class Collection:
 
         Without an embedder it can be inspected and searched by vector. `calibration` defaults to
         the embedder's own; `text_mean` and `text_std` (or `audio_mean`, `audio_std` for queries
-        by example) are the background that turns a score into a probability.
+        by example) are the background that turns a score into a probability;
+        `shortlist_per_sqrt_row` is how long a shortlist this space needs.
         """
         folder = Path(path)
         if create and read_only:
@@ -98,7 +99,7 @@ class Collection:
         self._write_guard = threading.RLock()  # the writing connection and the file lock
         self._file_lock = storage.FileLock(folder / _LOCK)
         self._writer: Catalogue | None = None
-        self._states = States(folder, read_only=read_only)
+        self._states = States(folder, read_only=read_only, per_sqrt_row=planner.measured(known))
         try:
             if embedder is not None:
                 _check_space(self._states.identity, embedder, folder)

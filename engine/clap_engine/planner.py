@@ -8,6 +8,7 @@ Knows nothing about vectors, files or queries.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -20,9 +21,10 @@ from clap_engine.errors import CollectionError
 #     20,000    .968   .992   .999   .999   1.0
 #     50,000    .939   .983   .995   .998   1.0
 #     100,000   .896   .962   .984   .994   .997
-# K = 10 sqrt(rows) stays at .99 or above: .998, .995, .996, .994 in these rows.
-SHORTLIST_MIN = 1000
+# K = 10 sqrt(rows) stays at .99 or above: .998, .995, .996, .994 in these rows. It is for spaces
+# that nobody measured: a bundle that was measured says its own factor.
 SHORTLIST_PER_SQRT_ROW = 10.0
+SHORTLIST_MIN_UNMEASURED = 1000
 # The shortlist counts windows and k counts clips, whose windows resemble each other.
 SHORTLIST_PER_HIT = 20
 # A shortlist that held too few clips is widened by this factor.
@@ -47,19 +49,33 @@ class Plan:
     widened: int = 0
 
 
-def shortlist_for(rows: int, k: int) -> int:
-    """Windows to rerank for k clips among `rows` windows."""
-    return max(
-        SHORTLIST_MIN, math.ceil(SHORTLIST_PER_SQRT_ROW * math.sqrt(rows)), SHORTLIST_PER_HIT * k
-    )
+def measured(calibration: Mapping[str, float]) -> float | None:
+    """The factor that a bundle's exporter measured on its own embeddings, if it did."""
+    factor = calibration.get("shortlist_per_sqrt_row")
+    return factor if factor is not None and factor > 0 else None
+
+
+def shortlist_for(rows: int, k: int, per_sqrt_row: float | None = None) -> int:
+    """Windows to rerank for k clips among `rows` windows; the factor is `measured`."""
+    least = SHORTLIST_PER_HIT * k
+    if per_sqrt_row is None:
+        per_sqrt_row = SHORTLIST_PER_SQRT_ROW
+        least = max(least, SHORTLIST_MIN_UNMEASURED)
+    return max(least, math.ceil(per_sqrt_row * math.sqrt(rows)))
 
 
 def plan(
-    rows: int, k: int, shortlist: Shortlist, *, has_coarse: bool, ladder: tuple[int, int]
+    rows: int,
+    k: int,
+    shortlist: Shortlist,
+    *,
+    has_coarse: bool,
+    ladder: tuple[int, int],
+    per_sqrt_row: float | None = None,
 ) -> Plan:
     """The plan for one search; `ladder` is the coarse dim and the full one."""
     if shortlist is None:
-        count = shortlist_for(rows, k)
+        count = shortlist_for(rows, k, per_sqrt_row)
     elif shortlist == "all":
         count = rows
     elif isinstance(shortlist, bool) or not isinstance(shortlist, int) or shortlist < 1:
@@ -106,9 +122,9 @@ def is_hnsw_faster(rows: int, shortlist: int) -> bool:
     return rows > HNSW_ROWS_PER_CANDIDATE * shortlist
 
 
-def is_coarse_due(rows: int) -> bool:
+def is_coarse_due(rows: int, per_sqrt_row: float | None = None) -> bool:
     """Whether a generation of `rows` should hold a graph: where default searches use it."""
-    return is_hnsw_faster(rows, shortlist_for(rows, 10))
+    return is_hnsw_faster(rows, shortlist_for(rows, 10, per_sqrt_row))
 
 
 def is_generation_due(base_rows: int, stale_rows: int) -> bool:

@@ -81,10 +81,11 @@ class NewClip:
 
 @dataclass(frozen=True)
 class Rows:
-    """Stored windows in row order: numbers [N], their clips [N], vectors float16 [N, D]."""
+    """Stored windows in order: numbers [N], clips [N], spans in seconds [N, 2], vectors [N, D]."""
 
     rows: Int64
     clips: Int64
+    spans: npt.NDArray[np.float64]
     vectors: Float16
 
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -75,18 +74,26 @@ Query: TypeAlias = "str | Clip | npt.NDArray[Any]"
 
 
 class _Clock:
-    """Milliseconds by stage, in the order in which they first ran."""
+    """Milliseconds by stage, in the order in which they first ended."""
 
     def __init__(self) -> None:
         self.ms: dict[str, float] = {}
+        self._start = self._last = time.perf_counter()
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.ms[name] = self.ms.get(name, 0.0) + (time.perf_counter() - start) * 1e3
+    def lap(self, stage: str) -> None:
+        """All time since the last lap belongs to `stage`."""
+        now = time.perf_counter()
+        self.ms[stage] = self.ms.get(stage, 0.0) + (now - self._last) * 1e3
+        self._last = now
+
+    def split(self, stages: Mapping[str, float]) -> None:
+        """These stages, measured elsewhere, took the time since the last lap."""
+        self.ms.update(stages)
+        self._last = time.perf_counter()
+
+    def stop(self) -> None:
+        """Note the total."""
+        self.ms["total"] = (time.perf_counter() - self._start) * 1e3
 
 
 class Search:
@@ -102,6 +109,7 @@ class Search:
         self._states = states
         self._embedder = embedder
         self._calibration = calibration
+        self._per_sqrt_row = planner.measured(calibration)
         self._limits = limits
         self._dim = states.identity.dim
 
@@ -110,17 +118,17 @@ class Search:
         if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= self._limits.max_k:
             raise CollectionError(f"k is {k!r}; give 1 to {self._limits.max_k} (max_k)")
         clock = _Clock()
-        with clock.stage("total"):
-            vector, modality = self._embed(query, clock)
-            for _ in range(_OPTIMISTIC_TRIES):
-                with clock.stage("refresh"):
-                    view = self._states.refresh()
+        vector, modality = self._embed(query, clock)
+        for _ in range(_OPTIMISTIC_TRIES):
+            view = self._states.refresh()
+            clock.lap("refresh")
+            hits, plan = self._answer(view, vector, modality, k, shortlist, clock)
+            if hits is not None:
+                break
+        else:  # removals keep overtaking: hold the state still
+            with self._states.held() as view:
                 hits, plan = self._answer(view, vector, modality, k, shortlist, clock)
-                if hits is not None:
-                    break
-            else:  # removals keep overtaking: hold the state still
-                with self._states.held() as view:
-                    hits, plan = self._answer(view, vector, modality, k, shortlist, clock)
+        clock.stop()
         if hits is None:
             raise IntegrityError(
                 "the collection holds windows without a clip; run `clap-engine verify` on it"
@@ -137,14 +145,14 @@ class Search:
         if isinstance(query, str):
             if isinstance(self._embedder, TimedEmbedder):
                 rows, stages = self._embedder.embed_text_timed([query])
-                clock.ms.update(stages)
+                clock.split(stages)
             else:
-                with clock.stage("embed"):
-                    rows = self._embedder.embed_text([query])
+                rows = self._embedder.embed_text([query])
+                clock.lap("embed")
             return self._unit(check_array(rows, shape=(1, self._dim))[0]), "text"
         if isinstance(query, Clip):
-            with clock.stage("embed"):
-                rows, _, _ = self._embedder.embed_windows(query.source)
+            rows, _, _ = self._embedder.embed_windows(query.source)
+            clock.lap("embed")
             rows = check_array(rows, shape=(None, self._dim))
             return self._unit(rows.mean(axis=0, dtype=np.float32)), "audio"
         raise CollectionError(
@@ -157,8 +165,8 @@ class Search:
         if not largest:
             raise ArrayError("the query is a zero vector; it has no direction to search in")
         # Scaled first, so that tiny or huge entries don't vanish in their squares.
-        (unit,) = flush_denormals(l2_normalize((row / largest)[None]))
-        return np.asarray(unit, np.float32)
+        scaled = row / largest
+        return flush_denormals(scaled / np.sqrt(scaled @ scaled))
 
     def _answer(
         self,
@@ -172,29 +180,35 @@ class Search:
         """The hits in this view, or None when one of its clips was removed meanwhile."""
         plan = planner.plan(
             view.rows, k, shortlist,
+            per_sqrt_row=self._per_sqrt_row,
             has_coarse=view.coarse is not None,
             ladder=(PREFIX_DIM, self._dim),
         )  # fmt: skip
         prefix = l2_normalize(vector[None, :PREFIX_DIM])[0]
         while True:
-            with clock.stage("shortlist"):
-                if plan.index == "exact":
-                    positions = view.everything()
-                else:
-                    positions = view.shortlist(
-                        prefix, plan.shortlist, use_coarse=plan.index == "hnsw"
-                    )
-            with clock.stage("rerank"):
-                scores = view.scores(positions, vector)
-                clips, rows, best = view.best_windows(positions, scores)
+            if plan.index == "exact":
+                positions = view.everything()
+            else:
+                positions = view.shortlist(prefix, plan.shortlist, use_coarse=plan.index == "hnsw")
+            clock.lap("shortlist")
+            scores = view.scores(positions, vector)
+            clips, places, best = view.best_windows(positions, scores)
+            clock.lap("rerank")
             if len(clips) >= k or plan.index == "exact":
                 break
             plan = planner.widen(plan)
-        with clock.stage("hydrate"):
-            return self._hydrate(clips, rows, best, k, modality), plan
+        hits = self._hydrate(view, clips, places, best, k, modality)
+        clock.lap("hydrate")
+        return hits, plan
 
     def _hydrate(
-        self, clips: Int64, rows: Int64, scores: Float32, k: int, modality: str | None
+        self,
+        view: View,
+        clips: Int64,
+        places: Int64,
+        scores: Float32,
+        k: int,
+        modality: str | None,
     ) -> tuple[Hit, ...] | None:
         if not len(clips):
             return ()
@@ -204,27 +218,36 @@ class Search:
             records = self._states.reader.records(clips[chosen].tolist())
             if len(records) < len(chosen):
                 return None
-            ranked = sorted(
-                (-float(scores[i]), records[int(clips[i])].key, int(i)) for i in chosen
-            )[:k]
-            spans = self._states.reader.spans([int(rows[i]) for _, _, i in ranked])
-        if len(spans) < len(ranked):
-            return None
+        ranked = sorted((-float(scores[i]), records[int(clips[i])].key, int(i)) for i in chosen)[:k]
+        spans = view.spans(places[[i for _, _, i in ranked]])
+        background = self._background(modality)
         return tuple(
             Hit(
                 key,
                 -minus,
-                self._calibrated(-minus, modality),
-                *spans[int(rows[i])],
-                json.loads(records[int(clips[i])].metadata),
+                calibrated(-minus, background),
+                *span,
+                _metadata(records[int(clips[i])].metadata),
             )
-            for minus, key, i in ranked
+            for (minus, key, i), span in zip(ranked, spans, strict=True)
         )
 
-    def _calibrated(self, score: float, modality: str | None) -> float | None:
-        """The share of unrelated pairs that score lower, where their spread is known."""
+    def _background(self, modality: str | None) -> tuple[float, float] | None:
+        """Mean and spread of the scores of unrelated pairs, where they are known."""
         mean = self._calibration.get(f"{modality}_mean")
         std = self._calibration.get(f"{modality}_std")
-        if mean is None or std is None or not std > 0:
-            return None
-        return 0.5 * (1.0 + math.erf((score - mean) / (std * math.sqrt(2.0))))
+        return None if mean is None or std is None or not std > 0 else (mean, std)
+
+
+def _metadata(text: str) -> dict[str, Any]:
+    """What a caller stored; most store nothing, and that need not be parsed."""
+    found: dict[str, Any] = {} if text == "{}" else json.loads(text)
+    return found
+
+
+def calibrated(score: float, background: tuple[float, float] | None) -> float | None:
+    """The share of unrelated pairs that score lower; None where their mean and std aren't known."""
+    if background is None:
+        return None
+    mean, std = background
+    return 0.5 * (1.0 + math.erf((score - mean) / (std * math.sqrt(2.0))))

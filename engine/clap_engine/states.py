@@ -35,12 +35,13 @@ _TRIES = 5
 class States:
     """Follows the commits of a collection. `guard` is held while its connection is used."""
 
-    def __init__(self, folder: Path, *, read_only: bool) -> None:
+    def __init__(self, folder: Path, *, read_only: bool, per_sqrt_row: float | None = None) -> None:
         self.guard = threading.RLock()
         self.reader = Catalogue(folder / DATABASE, read_only=read_only)
         self.identity = self.reader.identity
         self.is_damaged = False  # the generation that is pointed at can't be used
         self._folder = folder
+        self._per_sqrt_row = per_sqrt_row
         self._generations = folder / GENERATIONS
         self._owner = generation.Owner(self.identity.id, self.identity.space_id, self.identity.dim)
         self._tail = Tail(self.identity.dim)
@@ -100,8 +101,9 @@ class States:
                     self._owner,
                     change=state.change,
                     last_row=state.last_row,
-                    batches=((b.rows, b.clips, b.vectors) for b in stored),
-                    with_coarse=planner.is_coarse_due(state.windows) and coarse.is_available(),
+                    batches=stored,
+                    with_coarse=planner.is_coarse_due(state.windows, self._per_sqrt_row)
+                    and coarse.is_available(),
                 )
         if header.size:
             proven = generation.open(self._generations, number, header, self._owner)
@@ -166,7 +168,7 @@ class States:
         batches = list(self.reader.rows_after(self._view.last_row))
         removed = self.reader.removed_after(self._view.change)
         for batch in batches:
-            self._tail.append(batch.rows, batch.clips, batch.vectors)
+            self._tail.append(batch)
         self._view = self._view.later(state.change, state.last_row, self._tail.block(), removed)
         if self._view.rows != state.windows:
             error = IntegrityError(
@@ -200,6 +202,7 @@ def _differences(found: Generation, reader: Catalogue) -> list[str]:
         same = (
             (block.rows[at] == batch.rows[old])
             & (block.clips[at] == batch.clips[old])
+            & (block.spans[at] == batch.spans[old]).all(axis=1)
             & (block.vectors[at] == batch.vectors[old]).all(axis=1)
         )
         if not same.all():

@@ -10,12 +10,13 @@ import pytest
 from fake_embedder import DIM, power_law
 
 from clap_engine import storage
-from clap_engine.arrays import Float16, Float32, l2_normalize
+from clap_engine.arrays import Float16, Float32, Int64, l2_normalize
 from clap_engine.errors import ArrayError, DependencyError, IntegrityError, NotFoundError
 from clap_engine.index import coarse, flat, generation, vectors
 from clap_engine.index.coarse import CoarseIndex
 from clap_engine.index.generation import PREFIX_DIM, Owner
 from clap_engine.index.view import Tail, View
+from clap_engine.records import Rows
 
 OWNER = Owner("c" * 32, "5" * 64, DIM)
 
@@ -75,9 +76,20 @@ def test_the_best_are_all_that_reach_the_last_score(count: int) -> None:
     np.testing.assert_array_equal(found, np.flatnonzero(scores >= last))
 
 
+def stored(rows: Int64, clips: Int64, packed: Float16) -> Rows:
+    """Rows of five seconds each, as the source of truth would give them."""
+    starts = 5.0 * rows
+    return Rows(rows, clips, np.stack([starts, starts + 5], axis=1), packed)
+
+
+def block_of(packed: Float16, rows: Int64, clips: Int64) -> generation.Block:
+    prefixes = vectors.prefixes(packed, PREFIX_DIM)
+    return generation.Block(packed, prefixes, rows, clips, stored(rows, clips, packed).spans)
+
+
 def write(folder: Path, packed: Float16, *, number: int = 1, with_coarse: bool = False) -> object:
     rows = np.arange(1, len(packed) + 1, dtype=np.int64) * 2
-    batches = [(rows[i : i + 100], rows[i : i + 100] // 4, packed[i : i + 100])
+    batches = [stored(rows[i : i + 100], rows[i : i + 100] // 4, packed[i : i + 100])
                for i in range(0, len(packed), 100)]  # fmt: skip
     return generation.write(
         folder,
@@ -120,7 +132,7 @@ def test_a_generation_of_another_owner_is_refused(tmp_path: Path) -> None:
 
 def test_an_unfinished_generation_leaves_nothing(tmp_path: Path) -> None:
     def broken() -> object:
-        yield np.array([1]), np.array([1]), vectors.pack(power_law(1, seed=7))
+        yield stored(np.array([1]), np.array([1]), vectors.pack(power_law(1, seed=7)))
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -134,13 +146,11 @@ def view_of(packed: Float16, tail: int, index: CoarseIndex | None = None) -> Vie
     """Half of the rows as a base would hold them, `tail` of them as a tail."""
     split = len(packed) - tail
     rows = np.arange(1, len(packed) + 1)
-    base = generation.Block(
-        packed[:split], vectors.prefixes(packed[:split], PREFIX_DIM), rows[:split], rows[:split]
-    )
+    base = block_of(packed[:split], rows[:split], rows[:split])
     growing = Tail(DIM)
     for start in range(split, len(packed), 37):
         part = slice(start, min(start + 37, len(packed)))
-        growing.append(rows[part], rows[part], packed[part])
+        growing.append(stored(rows[part], rows[part], packed[part]))
     opened = generation.Generation(1, 1, split, base, index)
     return View.of(opened, DIM).later(2, len(packed), growing.block(), [])
 
@@ -175,11 +185,11 @@ def test_removed_rows_are_never_returned_and_older_views_keep_them() -> None:
 def test_older_views_do_not_see_a_growing_tail() -> None:
     packed = vectors.pack(power_law(5000, seed=12))
     tail = Tail(DIM)
-    tail.append(np.arange(10), np.arange(10), packed[:10])
+    tail.append(stored(np.arange(10), np.arange(10), packed[:10]))
     first = tail.block()
     for start in range(10, 5000, 499):
         rows = np.arange(start, min(start + 499, 5000))
-        tail.append(rows, rows, packed[rows])
+        tail.append(stored(rows, rows, packed[rows]))
     assert len(first) == 10
     np.testing.assert_array_equal(first.vectors, packed[:10])
     np.testing.assert_array_equal(tail.block().vectors, packed)
@@ -190,15 +200,42 @@ def test_the_best_window_of_a_clip_wins_the_earliest_among_equals() -> None:
     packed = vectors.pack(power_law(6, seed=13))
     packed[4] = packed[2]
     clips = np.array([1, 1, 2, 2, 2, 3])
-    base = generation.Block(packed, vectors.prefixes(packed, PREFIX_DIM), np.arange(10, 16), clips)
+    base = block_of(packed, np.arange(10, 16), clips)
     view = View.of(generation.Generation(1, 1, 15, base, None), DIM)
     query = packed[2].astype(np.float32)
-    found, rows, scores = view.best_windows(
+    found, places, scores = view.best_windows(
         view.everything(), view.scores(view.everything(), query)
     )
     assert found.tolist() == [1, 2, 3]
-    assert rows[1] == 12
+    assert places[1] == 2
+    assert view.spans(places) == [(5.0 * row, 5.0 * row + 5) for row in places + 10]
     assert scores[1] == scores.max()
+
+
+@pytest.mark.parametrize("tail", [0, 37, 300])
+def test_best_windows_are_what_a_loop_over_clips_finds(tail: int) -> None:
+    packed = vectors.pack(power_law(300, seed=15))
+    packed[20:40] = packed[20]  # ties within clips and across them
+    rng = np.random.default_rng(16)
+    clips = np.sort(rng.integers(0, 90, 300))
+    rows, split = np.arange(5, 305), 300 - tail
+    growing = Tail(DIM)
+    growing.append(stored(rows[split:], clips[split:], packed[split:]))
+    base = block_of(packed[:split], rows[:split], clips[:split])
+    opened = generation.Generation(1, 1, int(rows[split - 1]) if split else 0, base, None)
+    view = View.of(opened, DIM).later(2, 304, growing.block(), [])
+    positions = np.sort(rng.choice(300, 120, replace=False))
+    scores = view.scores(positions, packed[20].astype(np.float32))
+    expected: dict[int, tuple[float, int]] = {}
+    for at, score in zip(positions.tolist(), scores.tolist(), strict=True):
+        clip = int(clips[at])
+        if clip not in expected or score > expected[clip][0]:
+            expected[clip] = (score, at)
+    found, places, best = view.best_windows(positions, scores)
+    assert found.tolist() == sorted(expected)
+    assert [(b, p) for b, p in zip(best.tolist(), places.tolist(), strict=True)] == [
+        expected[clip] for clip in sorted(expected)
+    ]
 
 
 @needs_hnswlib

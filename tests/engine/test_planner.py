@@ -90,3 +90,22 @@ def test_the_recall_test_can_fail() -> None:
         prefix = l2_normalize(query[None, :32])[0]
         found += int(np.isin(truth, flat.best(flat.scan(prefixes, prefix), 100)).sum())
     assert found / 500 < 0.95
+
+
+def test_a_measured_space_says_how_long_its_shortlists_are() -> None:
+    factor = planner.measured({"text_mean": 0.1, "shortlist_per_sqrt_row": 3.0})
+    assert factor == 3.0
+    assert planner.shortlist_for(10_000, 10, factor) == 300
+    assert planner.shortlist_for(100, 10, factor) == 200  # 20 windows for each hit at least
+    plan = planner.plan(10_000, 10, None, has_coarse=False, ladder=LADDER, per_sqrt_row=factor)
+    assert plan.shortlist == 300
+    assert planner.is_coarse_due(100_000, factor)
+    assert not planner.is_coarse_due(100_000)
+
+
+@pytest.mark.parametrize("calibration", [{}, {"shortlist_per_sqrt_row": 0.0}])
+def test_a_space_that_nobody_measured_has_the_cautious_default(
+    calibration: dict[str, float],
+) -> None:
+    assert planner.measured(calibration) is None
+    assert planner.shortlist_for(10_000, 10, planner.measured(calibration)) == 1000

@@ -16,25 +16,27 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from clap_engine import storage
-from clap_engine.arrays import Float16, Float32, Int64
+from clap_engine.arrays import Float16, Float32, Float64, Int64
 from clap_engine.errors import ClapError, IntegrityError
 from clap_engine.index import coarse, vectors
+from clap_engine.records import Rows
 from clap_engine.storage import FileDigest
 
-FORMAT = 1
+FORMAT = 2
 PREFIX_DIM = 32
 
 _HEADER = "generation.json"
 _VECTORS = "vectors.f16"  # [N, D] float16
 _PREFIXES = "prefixes.f32"  # [PREFIX_DIM, N] float32
 _ROWS = "rows.i64"  # [2, N] int64: row numbers ascending, and the clip of each
+_SPANS = "spans.f64"  # [N, 2] float64: start and end in seconds
 _COARSE = "coarse.hnsw"  # hnswlib's own format, with labels 0..N-1
 
 
@@ -45,7 +47,8 @@ class Block:
     vectors: Float16  # [N, D]
     prefixes: Float32  # [d, N]
     rows: Int64  # [N], ascending
-    clips: Int64  # [N]
+    clips: Int64  # [N], never falling: a clip's windows are stored together
+    spans: Float64  # [N, 2], seconds
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -73,8 +76,18 @@ class Generation:
 
 def empty_block(dim: int) -> Block:
     """No rows."""
-    none = np.zeros(0, np.int64)
-    return Block(np.zeros((0, dim), np.float16), np.zeros((PREFIX_DIM, 0), np.float32), none, none)
+    return new_block(0, dim)
+
+
+def new_block(rows: int, dim: int) -> Block:
+    """Room for `rows` rows, not yet filled."""
+    return Block(
+        np.empty((rows, dim), np.float16),
+        np.empty((PREFIX_DIM, rows), np.float32),
+        np.empty(rows, np.int64),
+        np.empty(rows, np.int64),
+        np.empty((rows, 2), np.float64),
+    )
 
 
 def path_of(directory: Path, number: int) -> Path:
@@ -97,10 +110,10 @@ def write(
     *,
     change: int,
     last_row: int,
-    batches: Iterable[tuple[Int64, Int64, Float16]],
+    batches: Iterable[Rows],
     with_coarse: bool,
 ) -> FileDigest:
-    """Write generation `number` from (rows, clips, vectors) batches; the digest of its header.
+    """Write generation `number` from all rows, in order; the digest of its header.
 
     It is durable when this returns, but nobody looks at it before the source of truth points
     to it: open it first.
@@ -111,20 +124,29 @@ def write(
         storage.make_dir(directory)
     storage.make_dir(draft)
     try:
-        seen: list[tuple[Int64, Int64, Float32]] = []
+        seen: list[tuple[Rows, Float32]] = []
 
         def packed() -> Iterator[memoryview]:
-            for rows, clips, batch in batches:
-                seen.append((rows, clips, vectors.prefixes(batch, PREFIX_DIM)))
-                yield np.ascontiguousarray(batch).data.cast("B")
+            for batch in batches:
+                # The vectors are on disk then; the rest is small enough to wait.
+                small = replace(batch, vectors=batch.vectors[:0])
+                seen.append((small, vectors.prefixes(batch.vectors, PREFIX_DIM)))
+                yield np.ascontiguousarray(batch.vectors).data.cast("B")
 
         files = {_VECTORS: storage.write_file(draft / _VECTORS, packed())}
         if not seen:
             raise IntegrityError("a generation needs at least one row")
-        prefixes = np.concatenate([prefix for _, _, prefix in seen], axis=1)
-        numbering = np.stack([np.concatenate([part[column] for part in seen]) for column in (0, 1)])
+        prefixes = np.concatenate([prefix for _, prefix in seen], axis=1)
+        numbering = np.stack(
+            [
+                np.concatenate([batch.rows for batch, _ in seen]),
+                np.concatenate([batch.clips for batch, _ in seen]),
+            ]
+        )
+        spans = np.concatenate([batch.spans for batch, _ in seen])
         files[_PREFIXES] = storage.write_file(draft / _PREFIXES, [prefixes.data.cast("B")])
         files[_ROWS] = storage.write_file(draft / _ROWS, [numbering.data.cast("B")])
+        files[_SPANS] = storage.write_file(draft / _SPANS, [spans.data.cast("B")])
         if with_coarse:
             index = coarse.CoarseIndex.build(np.ascontiguousarray(prefixes.T))
             index.save(draft / _COARSE)
@@ -163,17 +185,24 @@ def open(directory: Path, number: int, header_digest: FileDigest, owner: Owner) 
         header = json.loads(text)
         count = _check_header(header, number, owner)
         files = {name: FileDigest(*entry) for name, entry in header["files"].items()}
+        rows, clips = _mapped(path, files, _ROWS, np.int64, (2, count))
         block = Block(
             _mapped(path, files, _VECTORS, np.float16, (count, owner.dim)),
             _mapped(path, files, _PREFIXES, np.float32, (PREFIX_DIM, count)),
-            *_mapped(path, files, _ROWS, np.int64, (2, count)),
+            rows,
+            clips,
+            _mapped(path, files, _SPANS, np.float64, (count, 2)),
         )
         change, last_row = int(header["change"]), int(header["last_row"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, ClapError):
             raise
         raise IntegrityError(f"{path / _HEADER} makes no sense ({error!r}); rebuild it") from error
-    if (np.diff(block.rows) <= 0).any() or block.rows[-1] > last_row:
+    if (
+        (np.diff(block.rows) <= 0).any()
+        or (np.diff(block.clips) < 0).any()
+        or block.rows[-1] > last_row
+    ):
         raise IntegrityError(f"{path / _ROWS} is out of order; rebuild the generation")
     index = None
     if _COARSE in files and coarse.is_available():

@@ -8,6 +8,7 @@ Knows nothing about files, clips or approximate search.
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from clap_engine.arrays import Float16, Float32, Int64, l2_normalize
 
@@ -15,8 +16,9 @@ from clap_engine.arrays import Float16, Float32, Int64, l2_normalize
 # rounding of the other entries, denormals multiply some 50 times slower, and threads in which
 # onnxruntime set denormals-as-zero would score them differently.
 _MIN_NORMAL = np.float32(2.0**-14)
-# Rows widened at a time: 1 MiB of float32 stays in the second-level cache.
-_BLOCK_ROWS = 512
+# Rows widened at a time: their 256 KiB of float32 stay in the second-level cache. Among cold
+# caches 500 rows take 0.33 ms in blocks of 128 and 0.42 ms in one (median of 60).
+_BLOCK_ROWS = 128
 
 
 def pack(vectors: Float32) -> Float16:
@@ -30,10 +32,16 @@ def widen(packed: Float16) -> Float32:
     Shifting the bits and scaling by 2^112 is exact and takes 0.28 ms for 1000 rows of 512,
     where numpy 1.26's astype takes 0.63 ms (median of 40, one thread, Sapphire Rapids).
     """
-    bits = np.ascontiguousarray(packed).view(np.int16).astype(np.int32)
-    bits <<= 13
-    bits &= np.int32(-0x70002000)  # keep the sign and the 15 bits that were moved
-    values = bits.view(np.float32)
+    stored = np.ascontiguousarray(packed).view(np.int16)
+    return _widened(stored, np.empty(stored.shape, np.int32))
+
+
+def _widened(stored: npt.NDArray[np.int16], out: npt.NDArray[np.int32]) -> Float32:
+    """float16 as its bits [N, D] -> float32, in the memory of `out`."""
+    np.copyto(out, stored)
+    out <<= 13
+    out &= np.int32(-0x70002000)  # keep the sign and the 15 bits that were moved
+    values = out.view(np.float32)
     values *= np.float32(2.0**112)
     return values
 
@@ -50,7 +58,13 @@ def exact_scores(packed: Float16, positions: Int64, query: Float32) -> Float32:
     scores; a BLAS product may round them apart by their place in the matrix.
     """
     scores = np.empty(len(positions), np.float32)
+    stored = packed.view(np.int16)
+    block = np.empty((min(_BLOCK_ROWS, len(positions)), packed.shape[1]), np.int16)
+    wide = np.empty(block.shape, np.int32)
     for start in range(0, len(positions), _BLOCK_ROWS):
         chosen = positions[start : start + _BLOCK_ROWS]
-        np.einsum("nd,d->n", widen(packed[chosen]), query, out=scores[start : start + len(chosen)])
+        count = len(chosen)
+        np.take(stored, chosen, axis=0, out=block[:count], mode="clip")  # "raise" would copy first
+        values = _widened(block[:count], wide[:count])
+        np.einsum("nd,d->n", values, query, out=scores[start : start + count])
     return scores

@@ -15,11 +15,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from clap_engine.arrays import Float16, Float32, Int64
+from clap_engine.arrays import Float32, Int64
 from clap_engine.errors import IntegrityError
 from clap_engine.index import flat, vectors
 from clap_engine.index.coarse import CoarseIndex
-from clap_engine.index.generation import PREFIX_DIM, Block, Generation, empty_block
+from clap_engine.index.generation import PREFIX_DIM, Block, Generation, empty_block, new_block
+from clap_engine.records import Rows
 
 log = logging.getLogger("clap_engine")
 
@@ -33,36 +34,34 @@ class Tail:
         self._full = empty_block(dim)
         self._count = 0
 
-    def append(self, rows: Int64, clips: Int64, packed: Float16) -> None:
-        """Add rows with higher numbers than all before."""
-        start, self._count = self._count, self._count + len(rows)
+    def append(self, batch: Rows) -> None:
+        """Add rows with higher numbers than all before, of clips not below the last one."""
+        start, self._count = self._count, self._count + len(batch.rows)
         if self._count > len(self._full):
             self._grow(max(1024, 2 * self._count), start)
         used = slice(start, self._count)
-        self._full.vectors[used] = packed
-        self._full.prefixes[:, used] = vectors.prefixes(packed, PREFIX_DIM)
-        self._full.rows[used], self._full.clips[used] = rows, clips
+        self._full.vectors[used] = batch.vectors
+        self._full.prefixes[:, used] = vectors.prefixes(batch.vectors, PREFIX_DIM)
+        self._full.rows[used], self._full.clips[used] = batch.rows, batch.clips
+        self._full.spans[used] = batch.spans
 
     def block(self) -> Block:
         """Views of the rows so far."""
         count = self._count
         full = self._full
         return Block(
-            full.vectors[:count], full.prefixes[:, :count], full.rows[:count], full.clips[:count]
-        )
+            full.vectors[:count], full.prefixes[:, :count], full.rows[:count], full.clips[:count],
+            full.spans[:count],
+        )  # fmt: skip
 
     def _grow(self, capacity: int, count: int) -> None:
         old = self._full
         # Older blocks keep the arrays that they are views of.
-        self._full = Block(
-            np.empty((capacity, old.vectors.shape[1]), np.float16),
-            np.empty((PREFIX_DIM, capacity), np.float32),
-            np.empty(capacity, np.int64),
-            np.empty(capacity, np.int64),
-        )
+        self._full = new_block(capacity, old.vectors.shape[1])
         self._full.vectors[:count] = old.vectors[:count]
         self._full.prefixes[:, :count] = old.prefixes[:, :count]
         self._full.rows[:count], self._full.clips[:count] = old.rows[:count], old.clips[:count]
+        self._full.spans[:count] = old.spans[:count]
 
 
 @dataclass(frozen=True)
@@ -131,13 +130,15 @@ class View:
                 return self._coarse_shortlist(self.coarse, prefix, count)
             except IntegrityError as error:
                 log.warning("%s; this search scans instead", error)
-        scores = np.empty(len(self.base) + len(self.tail), np.float32)
-        scores[: len(self.base)] = self._scan(self.base, self.base_dead, prefix)
-        scores[len(self.base) :] = self._scan(self.tail, self.tail_dead, prefix)
+        scores = self._scan(self.base, self.base_dead, prefix)
+        if len(self.tail):
+            scores = np.concatenate([scores, self._scan(self.tail, self.tail_dead, prefix)])
         return flat.best(scores, count)
 
     def scores(self, positions: Int64, query: Float32) -> Float32:
         """Exact scores [K] of positions in ascending order."""
+        if not len(self.tail):
+            return vectors.exact_scores(self.base.vectors, positions, query)
         split = np.searchsorted(positions, len(self.base))
         return np.concatenate(
             [
@@ -147,15 +148,35 @@ class View:
         )
 
     def best_windows(self, positions: Int64, scores: Float32) -> tuple[Int64, Int64, Float32]:
-        """(clips [C], rows [C], scores [C]): each clip's best window, the earliest among equals."""
-        split = np.searchsorted(positions, len(self.base))
-        before, after = positions[:split], positions[split:] - len(self.base)
-        clips = np.concatenate([self.base.clips[before], self.tail.clips[after]])
-        rows = np.concatenate([self.base.rows[before], self.tail.rows[after]])
-        order = np.lexsort((rows, -scores))
-        found, first = np.unique(clips[order], return_index=True)
-        chosen = order[first]
-        return found, rows[chosen], scores[chosen]
+        """(clips [C], positions [C], scores [C]): each clip's best window, the earliest of equals.
+
+        `positions` ascend, and so do their clips: a clip's windows stand together.
+        """
+        if not len(positions):
+            return _NONE, _NONE, scores
+        if len(self.tail):
+            split = np.searchsorted(positions, len(self.base))
+            before, after = positions[:split], positions[split:] - len(self.base)
+            clips = np.concatenate([self.base.clips[before], self.tail.clips[after]])
+        else:
+            clips = self.base.clips[positions]
+        starts = np.concatenate([[0], np.flatnonzero(clips[1:] != clips[:-1]) + 1])
+        if len(starts) == len(clips):
+            return clips, positions, scores
+        best = np.maximum.reduceat(scores, starts)
+        lengths = np.diff(starts, append=len(clips))
+        is_best = np.flatnonzero(scores == np.repeat(best, lengths))
+        first = is_best[np.searchsorted(is_best, starts)]
+        return clips[first], positions[first], scores[first]
+
+    def spans(self, positions: Int64) -> list[tuple[float, float]]:
+        """Start and end in seconds of each window."""
+        split = len(self.base)
+        rows = [
+            self.base.spans[at] if at < split else self.tail.spans[at - split]
+            for at in positions.tolist()
+        ]
+        return [(float(start), float(end)) for start, end in rows]
 
     @staticmethod
     def _scan(block: Block, dead: Int64, prefix: Float32) -> Float32:
