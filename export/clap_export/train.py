@@ -37,7 +37,7 @@ PROGRESS_STEPS = 50
 class Plan:
     """Everything that a training run depends on, beside the corpus."""
 
-    samples: int = 512_000
+    samples: int = 768_000
     batch: int = 256
     learning_rate: float = 2e-3
     weight_decay: float = 0.05

@@ -64,7 +64,13 @@ def test_queries_name_the_exact_class_and_repeat_with_the_seed() -> None:
     for wording in ("known", "development", "report"):
         first = retrieval.queries(words, CLIPS, wording)
         assert first == retrieval.queries(words, CLIPS, wording)
-        assert [c.claims["class"] for c in first] == [clip["class"] for clip in CLIPS]
+        # Not every class can spare a third phrase, which is the one for development.
+        asked = (
+            CLIPS
+            if wording != "development"
+            else [clip for clip in CLIPS if len(words.unseen[clip["class"]]) > 2]
+        )
+        assert [c.claims["class"] for c in first] == [clip["class"] for clip in asked]
     assert retrieval.queries(words, CLIPS, "known", seed=1) != retrieval.queries(
         words, CLIPS, "known"
     )

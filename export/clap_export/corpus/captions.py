@@ -139,19 +139,12 @@ def unseen(
 ) -> Caption | None:
     """A caption whose every content word is absent from training; it claims the class alone.
 
-    The first unseen phrase of a class is for "development" (choosing hyper-parameters), the others
-    are for the "report" alone: "by lot", "written", or all of them. None where the class has no
-    such phrase.
+    The first two unseen phrases of a class are for the "report" alone, the third, if there is
+    one, for "development" (choosing hyper-parameters). None where the class has no such phrase.
     """
     name = attributes["class"]
-    first, *rest = lexicon.unseen[name]
-    drawn = lexicon.by_lot.get(name, ())
-    phrases = {
-        "development": [first],
-        "report": rest,
-        "by lot": [phrase for phrase in rest if phrase in drawn],
-        "written": [phrase for phrase in rest if phrase not in drawn],
-    }[part]
+    drawn = lexicon.unseen[name]
+    phrases = {"report": drawn[:2], "development": drawn[2:]}[part]
     if not phrases:
         return None
     carriers = tuple(form for form in CARRIERS if form.count(" ") <= 2)

@@ -4,6 +4,7 @@ In:  the JSON files under `words/`, one per kind, and two shared word lists.
 Out: a `Lexicon`, and the list of its problems.
 Knows nothing about captions, sounds or encoders.
 
+Nobody chooses which phrases are kept: they are drawn by lot, with a fixed seed, at every load.
 The evaluation on unseen words is honest only while no content word of an unseen phrase, in any
 inflection, stands in a text that training may read. `problems` is that law; it compares stems, so
 "barking" also bars "bark" and "barks".
@@ -12,22 +13,18 @@ inflection, stands in a text that training may read. `problems` is that law; it 
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
+from clap_export.corpus import lot
 from clap_export.corpus.classes import CLASSES, KIND_OF
+from clap_export.corpus.stems import content_words, generic_words, word_list
 
 MIN_KNOWN = 13  # Varied wording is what carries an unseen phrase to its class.
-MIN_UNSEEN = 2
-MIN_STEM = 3  # A suffix goes only if this many letters stay: "sing" is not "s" + "ing".
-
-_WORD = re.compile(r"[^\W\d_]+")
-_VOWEL = re.compile(r"[aeiouy]")
-_SHORT = re.compile(r"[^aeiou][aeiou][^aeiouwxy]")
+MIN_UNSEEN = 1
 
 
 @dataclass(frozen=True)
@@ -37,60 +34,28 @@ class Lexicon:
     known: dict[str, tuple[str, ...]]
     unseen: dict[str, tuple[str, ...]]
     generic: frozenset[str]  # words that name no class, and so count for neither side
-    # The unseen phrases that were drawn by lot from plain ones; the others were written as such.
-    by_lot: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
+@cache
 def load() -> Lexicon:
-    """The lexicon that ships with this package."""
-    known: dict[str, tuple[str, ...]] = {}
-    unseen: dict[str, tuple[str, ...]] = {}
-    by_lot: dict[str, tuple[str, ...]] = {}
+    """The lexicon that ships with this package.
+
+    `coined` phrases were written so as to avoid the common words of a sound; many are names or
+    jargon. They serve as unseen ones only where no plain phrase can be spared.
+    """
+    plain: dict[str, tuple[str, ...]] = {}
+    coined: dict[str, tuple[str, ...]] = {}
     for kind in CLASSES:
         for name, phrases in _phrases(f"{kind}.json").items():
-            known[name] = tuple(phrases["known"])
-            unseen[name] = tuple(phrases["unseen"])
-            by_lot[name] = tuple(phrases["by_lot"])
-    return Lexicon(known, unseen, _shipped_generic(), by_lot)
+            plain[name] = tuple(phrases["plain"])
+            coined[name] = tuple(phrases["coined"])
+    kept = lot.draw(plain, coined, fixed=attribute_words(), least=MIN_KNOWN)
+    return Lexicon(kept.known, kept.unseen, generic_words())
 
 
 def attribute_words() -> tuple[str, ...]:
     """Words that the caption templates themselves use; training sees all of them."""
-    return _words("attributes.json")
-
-
-@cache
-def stem(word: str) -> str:
-    """A lower-case word without its plural, -ing or -ed ending, nor a final silent "e".
-
-    Inflections of one word meet in one stem, which need not be a word ("whistl"). Four-letter
-    words keep their "e", or "pipe" would meet "pip".
-    """
-    if word.endswith("ies") and len(word) > MIN_STEM + 1:
-        word = word[:-3] + "y"
-    elif word.endswith(("ches", "shes", "sses", "tzes", "xes", "zzes")):
-        word = word[:-2]
-    elif word.endswith("s") and not word.endswith(("ss", "us", "is")) and len(word) > MIN_STEM:
-        word = word[:-1]
-    if word.endswith("ied") and len(word) > MIN_STEM + 1:
-        return word[:-3] + "y"
-    for suffix in ("ing", "ed"):
-        base = word.removesuffix(suffix)
-        if base != word and len(base) >= MIN_STEM and _VOWEL.search(base) and base[-1] != "e":
-            if base[-1] == base[-2] and base[-1] not in "aeioulsfz":
-                return base[:-1]  # "humming" doubles its "m"; "hissing" and "rolling" do not.
-            return base + "e" if _SHORT.fullmatch(base) else base  # "piping" is from "pipe".
-    return word[:-1] if word.endswith("e") and len(word) > MIN_STEM + 1 else word
-
-
-def content_words(text: str, generic: Iterable[str] | None = None) -> tuple[str, ...]:
-    """The stems of a text's words, in order; generic words and lone letters are left out.
-
-    `generic` defaults to the shipped list.
-    """
-    dropped = _shipped_generic() if generic is None else frozenset(generic)
-    words = _WORD.findall(text.lower())
-    return tuple(stem(word) for word in words if len(word) > 1 and word not in dropped)
+    return word_list("attributes.json")
 
 
 def vocabulary(lexicon: Lexicon) -> Counter[str]:
@@ -165,20 +130,7 @@ def _collisions(lexicon: Lexicon, training_words: Iterable[str]) -> list[str]:
     ]
 
 
-@cache
-def _shipped_generic() -> frozenset[str]:
-    return frozenset(_words("generic.json"))
-
-
-def _words(name: str) -> tuple[str, ...]:
-    words: list[str] = json.loads(_text(name))
-    return tuple(words)
-
-
 def _phrases(name: str) -> Mapping[str, Mapping[str, list[str]]]:
-    table: Mapping[str, Mapping[str, list[str]]] = json.loads(_text(name))
+    text = files("clap_export.corpus").joinpath("words", name).read_text(encoding="utf-8")
+    table: Mapping[str, Mapping[str, list[str]]] = json.loads(text)
     return table
-
-
-def _text(name: str) -> str:
-    return files("clap_export.corpus").joinpath("words", name).read_text(encoding="utf-8")
