@@ -40,6 +40,8 @@ def rows_of(info: dict[str, Any]) -> Iterator[tuple[str, ...]]:
         return
     ours, peer = info["ours"], info["peer"]
     ratio = f"{info['ratio']:.1f}x"
+    if "ratio_by_turns" in info:
+        ratio += f" ({info['ratio_by_turns']:.1f}x by turns)"
     yield (info["what"], figure(ours, bold=True), figure(peer), ratio, str(ours["n"]))
     memory = info.get("peak_rss_mb")
     if memory:

@@ -77,7 +77,7 @@ def test_embed_one_clip(
         milliseconds(result.ours_s),
         milliseconds(result.peer_s),
         result.ratio,
-        ratio_by_pairs=result.ratio_by_pairs,
+        ratio_by_turns=result.ratio_by_turns,
         processor_ratio=result.processor_ratio,
         cosine_min=float(cosine.min()),
         log_mel_ms=front_end_ms(subject, windows[:1], 5 if smoke else 50),
@@ -129,7 +129,7 @@ def test_index_flac(
     def embed(_: None) -> list[Float32]:
         return [audio_peer.embed(cut(path)) for path in files]
 
-    result = race(benchmark, index, embed, [None], rounds=1 if smoke else 5, warmup=1)
+    result = race(benchmark, index, embed, [None], rounds=1 if smoke else 5, burst=1)
 
     with engine.collection(result.ours, read_only=True) as collection:
         info = collection.info()

@@ -46,7 +46,7 @@ def test_import_to_first_embedding(
         lambda _: start("torch"),
         [None],
         rounds=1 if smoke else 9,
-        warmup=1,
+        burst=1,
     )
 
     ours, theirs = (np.array(run.answers, np.float32) for run in (result.ours, result.peer))

@@ -100,7 +100,7 @@ def test_query_to_hits(
         result = race(benchmark, ours, peer, texts, rounds=20 if smoke else 400)
         plan = result.ours.plan
     scores = np.array([hit.score for hit in result.ours.hits])
-    query = engine.embed_text(texts[(len(result.ours_s) + 2) % len(texts)])[0]
+    query = engine.embed_text([result.last])[0]
     exact = library.rows[[place[hit.key] for hit in result.ours.hits]] @ query
     assert np.abs(scores - exact).max() <= 2e-3  # vectors are stored in float16
     np.save(tmp_path / "rows.npy", library.rows)
@@ -113,12 +113,12 @@ def test_query_to_hits(
         milliseconds(result.peer_s),
         result.ratio,
         goal=goal,
-        ratio_by_pairs=result.ratio_by_pairs,
+        ratio_by_turns=result.ratio_by_turns,
         processor_ratio=result.processor_ratio,
         recall_at_10=recall,
         overlap_at_10=overlap,
         exact_numpy_ms=exact_ms,
-        stages_ms=medians(stages[-len(result.ours_s) :]),
+        stages_ms=medians(stages[: -len(result.turns[0])]),
         plan={"index": plan.index, "shortlist": plan.shortlist, "widened": plan.widened},
         gallery=library.source,
         peak_rss_mb=process.peak_mb(

@@ -61,7 +61,7 @@ def test_embed_one_text(
         milliseconds(result.ours_s),
         milliseconds(result.peer_s),
         result.ratio,
-        ratio_by_pairs=result.ratio_by_pairs,
+        ratio_by_turns=result.ratio_by_turns,
         processor_ratio=result.processor_ratio,
         cosine_min=float(cosine.min()),
         peak_rss_mb=process.peak_mb(
