@@ -35,12 +35,14 @@ from clap_engine.sources import (
     open_array,
     open_file,
 )
+from clap_engine.windows import batches, crop, cut
 
 __all__ = [
     "AudioInfo",
     "Source",
     "decode_blocks",
     "formats",
+    "legacy",
     "load",
     "probe",
     "sound_files",
@@ -51,7 +53,6 @@ Float64 = npt.NDArray[np.float64]
 SUFFIXES = frozenset(
     (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".w64", ".caf")
 )
-BATCH = 16
 
 # libsndfile's name for "the header gives no length".
 UNKNOWN = 2**63 - 1
@@ -82,6 +83,8 @@ class WindowSpec(Protocol):
     def window_s(self) -> float: ...
     @property
     def hop_s(self) -> float: ...
+    @property
+    def padding(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -129,8 +132,8 @@ def windows(
 ) -> Iterator[tuple[Float32, Float64]]:
     """Batches of at most 16 windows [W, T_window] and spans [W, 2]; O(window) memory.
 
-    A clip shorter than a window is repeated from its start to fill one, and its span is its own
-    length. A longer one is cut at the hop, its last window shifted back to end with the clip.
+    A clip shorter than a window fills one as `spec.padding` says, and its span is its own length.
+    A longer one is cut at the hop, its last window shifted back to end with the clip.
     The last span of the last batch so always ends at the clip's duration.
     """
     size = round(spec.rate_hz * spec.window_s)
@@ -140,8 +143,26 @@ def windows(
             f"a hop of {hop / spec.rate_hz:g} s is outside {spec.window_s / 100:g}-"
             f"{spec.window_s:g} s, a hundredth of the window to the whole; choose another"
         )
-    cut = _cut(decode_blocks(source, spec.rate_hz, limits), size, hop)
-    return _batches(cut, size, spec.rate_hz)
+    blocks = decode_blocks(source, spec.rate_hz, limits)
+    return batches(cut(blocks, size, hop, spec.padding), size, spec.rate_hz)
+
+
+def legacy(
+    source: Source, spec: WindowSpec, start: int = 0, limits: Limits = DEFAULT_LIMITS
+) -> Float32:
+    """One window [1, T_window] as msclap cuts it from a mono file at the model's rate.
+
+    For parity tests only: msclap takes `start` at random, lays the channels of a stereo file end
+    to end and resamples otherwise, which this package never does.
+    """
+    with _open(source, limits) as sound:
+        if (sound.info.channels, sound.info.rate_hz) != (1, spec.rate_hz):
+            raise AudioError(
+                f"{sound.name} has {sound.info.channels} channels at {sound.info.rate_hz} Hz; the "
+                f"legacy crop is defined for 1 at {spec.rate_hz} Hz; use windows()"
+            )
+        waveform = np.concatenate(list(_downmix(sound, limits)))
+    return crop(waveform, round(spec.rate_hz * spec.window_s), start)[None]
 
 
 def sound_files(root: str | os.PathLike[str]) -> list[Path]:
@@ -165,43 +186,6 @@ def sound_files(root: str | os.PathLike[str]) -> list[Path]:
 
 def _log_unlisted(error: OSError) -> None:
     _log.warning("%s is left out: %s", error.filename, error.strerror)
-
-
-def _cut(blocks: Iterator[Float32], size: int, hop: int) -> Iterator[tuple[Float32, int, int]]:
-    """Blocks -> (window [size], its first sample, its end), in order."""
-    pending = np.empty(0, np.float32)  # the clip from sample `start` on
-    last = pending  # the window before `start`
-    start = 0
-    for block in blocks:
-        pending = np.concatenate([pending, block])
-        first = 0
-        while len(pending) - first >= size:
-            last = pending[first : first + size]
-            yield last, start, start + size
-            first, start = first + hop, start + hop
-        pending = pending[first:]
-    end = start + len(pending)
-    if not start:
-        yield np.resize(pending, size), 0, end
-    elif end > start - hop + size:
-        yield np.concatenate([last[:hop], pending])[-size:], end - size, end
-
-
-def _batches(
-    cut: Iterator[tuple[Float32, int, int]], size: int, rate_hz: int
-) -> Iterator[tuple[Float32, Float64]]:
-    """Single windows -> batches; each is filled in place and handed over."""
-    rows, spans = np.empty((BATCH, size), np.float32), np.empty((BATCH, 2))
-    count = 0
-    for window, start, end in cut:
-        rows[count], spans[count] = window, (start / rate_hz, end / rate_hz)
-        count += 1
-        if count == BATCH:
-            yield rows, spans
-            rows, spans = np.empty_like(rows), np.empty_like(spans)
-            count = 0
-    if count:
-        yield rows[:count].copy(), spans[:count].copy()
 
 
 def _downmix(sound: _Sound, limits: Limits) -> Iterator[Float32]:

@@ -14,6 +14,7 @@ import stat
 import zipfile
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ from clap_engine import __version__
 from clap_engine.arrays import Float32, check_array
 from clap_engine.errors import IntegrityError, ManifestError, NotFoundError
 from clap_engine.manifest import MAX_BYTES, GraphSpec, Manifest, parse
+from clap_engine.placement import CPU, OPENVINO
 from clap_engine.storage import read_exact
 
 Float64 = npt.NDArray[np.float64]
@@ -57,18 +59,39 @@ class Bundle:
     def goldens(self) -> tuple[Float32, Float32]:
         """Reference embeddings of the golden texts [n, D] and waveforms [m, D]."""
         spec, dim = self.manifest.goldens, self.manifest.dim
-        data = self.read(spec.file)
+        stored = self._stored(spec.file, ("text", "audio"))
+        return (
+            check_array(stored["text"], shape=(len(spec.texts), dim), name=f"{spec.file} text"),
+            check_array(stored["audio"], shape=(len(spec.audio), dim), name=f"{spec.file} audio"),
+        )
+
+    def golden_ids(self) -> list[list[int]] | None:
+        """Token ids of the golden texts as the source's own tokenizer gives them, or None.
+
+        Stored as `ids` [n, L], the shorter rows filled with -1.
+        """
+        spec = self.manifest.goldens
+        ids = self._stored(spec.file, ()).get("ids")
+        if ids is None:
+            return None
+        if ids.dtype != np.int64 or ids.ndim != 2 or len(ids) != len(spec.texts):
+            raise ManifestError(
+                f"{spec.file} ids are {ids.dtype} {list(ids.shape)}; int64 of {len(spec.texts)} "
+                "rows are needed; pack the bundle again"
+            )
+        return [[int(i) for i in row if i >= 0] for row in ids]
+
+    def _stored(self, name: str, needed: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+        """The arrays of an .npz file."""
+        data = self.read(name)
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-                text, audio = stored["text"], stored["audio"]
+                return {key: stored[key] for key in {*needed, *stored.files}}
         except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+            wanted = " and ".join(repr(key) for key in needed) or "arrays"
             raise ManifestError(
-                f"{spec.file} holds no readable 'text' and 'audio' ({error}); pack the bundle again"
+                f"{name} holds no readable {wanted} ({error}); pack the bundle again"
             ) from error
-        return (
-            check_array(text, shape=(len(spec.texts), dim), name=f"{spec.file} text"),
-            check_array(audio, shape=(len(spec.audio), dim), name=f"{spec.file} audio"),
-        )
 
     def __repr__(self) -> str:
         return f"<Bundle {self.manifest.id} {self.manifest.revision[:12]} at {str(self.path)!r}>"
@@ -122,8 +145,11 @@ def choose_precision(
     available: Collection[str], providers: Sequence[str], has_fast_int8: bool
 ) -> tuple[str, str | None]:
     """(precision, warning or None): the best of `available` for the first provider."""
-    on_cpu = not providers or providers[0] == "CPUExecutionProvider"
-    if not on_cpu:
+    on_cpu = not providers or providers[0] == CPU
+    if providers and providers[0] == OPENVINO:
+        # It casts float32 graphs to what the machine multiplies fastest; not all int8 graphs load.
+        order, place = ("fp32", "fp16", "int8"), "OpenVINO"
+    elif not on_cpu:
         order, place = ("fp16", "fp32", "int8"), f"{providers[0]}"
     elif has_fast_int8:
         order, place = ("int8", "fp32", "fp16"), "a CPU with fast int8"

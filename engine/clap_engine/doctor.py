@@ -7,22 +7,43 @@ Knows nothing about how they are printed.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import platform
 import sys
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
-from clap_engine import bundle, session
+from clap_engine import bundle, openvino_session, session
 from clap_engine.arrays import Float32
 from clap_engine.encoders import AudioEncoder, TextEncoder
-from clap_engine.errors import ClapError
+from clap_engine.errors import ClapError, TruncationWarning
+from clap_engine.manifest import GraphSpec
+from clap_engine.placement import ANYWHERE, Placement
+from clap_engine.text import TextFrontEnd
 
 GOOD, NOTE, BAD = "ok", "note", "problem"
+
+# Mean cosine between embeddings of different inputs. Trained towers lie between 0 and 0.8; random
+# weights with a few massive channels reach 0.9993, and what is left still ranks.
+COLLAPSED, NARROW = 0.9999, 0.98
+# Above this many tokens a word, words are spelt out: trained vocabularies need 1 to 2.
+MOST_PIECES = 3.5
+# A float32 graph whose products are taken in bfloat16; manifests state no tolerance for it.
+BF16_TOLERANCE = 0.99
+
+TOKENIZER_REMEDY = "pack the bundle again with the model's own tokenizer.json"
+REMEDIES = {
+    "text": "see the check of onnxruntime; or tokenizer.json is not the model's own",
+    "audio": "see the check of onnxruntime; or frontend.npz is not the model's own",
+}
+BROKEN_REMEDY = "the weights are broken: pack the bundle again from a sound checkpoint"
 
 
 @dataclass(frozen=True)
@@ -44,16 +65,21 @@ def machine() -> Iterator[Check]:
         yield Check("int8", GOOD, "this CPU has VNNI, AMX or dot-product instructions")
     else:
         yield Check("int8", NOTE, "no VNNI or dot-product instructions: int8 is exact, not faster")
+    yield from _openvino()
     yield _hnswlib()
     yield _formats()
     yield Check("tokenizers", GOOD, _version("tokenizers") or "missing")
 
 
-def goldens(opened: bundle.Bundle, *, threads: int = 1) -> Iterator[Check]:
-    """Files against their digests, then each graph's embeddings of the goldens."""
+def goldens(
+    opened: bundle.Bundle, *, threads: int = 1, placement: Placement = ANYWHERE
+) -> Iterator[Check]:
+    """Files against their digests, the tokenizer, then each graph's embeddings of the goldens."""
     manifest = opened.manifest
     try:
         opened.verify()
+        wanted_text, wanted_audio = opened.goldens()
+        wanted_ids = opened.golden_ids()
     except ClapError as error:
         yield Check("files", BAD, str(error), "install or copy the bundle again")
         return
@@ -61,7 +87,7 @@ def goldens(opened: bundle.Bundle, *, threads: int = 1) -> Iterator[Check]:
     yield Check(
         "files", GOOD, f"{len(manifest.files)} of {manifest.id}, {total_mb:.1f} MB, as packed"
     )
-    wanted_text, wanted_audio = opened.goldens()
+    yield _tokenizer(opened, wanted_ids)
     spec = manifest.audio
     waveforms = np.stack(
         [
@@ -69,37 +95,90 @@ def goldens(opened: bundle.Bundle, *, threads: int = 1) -> Iterator[Check]:
             for golden in manifest.goldens.audio
         ]
     )
-    texts = list(manifest.goldens.texts)
-    for precision in sorted(manifest.text.graphs):
-        text = TextEncoder(opened, precision=precision, threads=threads)
-        yield _golden(opened, "text", precision, partial(text.encode, texts), wanted_text)
-        text.close()
-    for precision in sorted(manifest.audio.graphs):
-        tower = AudioEncoder(opened, precision=precision, threads=threads)
-        yield _golden(opened, "audio", precision, partial(tower.encode, waveforms), wanted_audio)
-        tower.close()
+    settings: Any = {"threads": threads, "placement": placement}
+    for precision in _precisions(manifest.text.graphs, placement):
+        text = partial(TextEncoder, opened, precision=precision, **settings)
+        yield from _tower(opened, text, list(manifest.goldens.texts), wanted_text)
+    for precision in _precisions(spec.graphs, placement):
+        audio = partial(AudioEncoder, opened, precision=precision, **settings)
+        yield from _tower(opened, audio, waveforms, wanted_audio)
 
 
-def _golden(
-    opened: bundle.Bundle,
-    tower: str,
-    precision: str,
-    encode: Callable[[], Float32],
-    wanted: Float32,
-) -> Check:
-    name = f"{tower} {precision}"
-    least = opened.manifest.goldens.tolerance.get(precision)
-    if least is None:
-        return Check(name, BAD, "the bundle states no tolerance", "pack the bundle again")
+def _precisions(graphs: dict[str, GraphSpec], placement: Placement) -> list[str]:
+    """What can be asked for: OpenVINO computes a float32 graph in bf16 as well."""
+    cast = ["bf16"] if placement.is_openvino and "fp32" in graphs else []
+    return sorted([*graphs, *cast])
+
+
+def _tokenizer(opened: bundle.Bundle, wanted: list[list[int]] | None) -> Check:
+    """Token ids of the golden texts against the stored; without any, whether words look read."""
+    spec, texts = opened.manifest.text, list(opened.manifest.goldens.texts)
     try:
-        cosine = float((encode() * wanted).sum(axis=1).min())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", TruncationWarning)
+            tokens = TextFrontEnd(spec, opened.read(spec.tokenizer)).tokenize(texts)
     except ClapError as error:
-        return Check(name, BAD, str(error), "see the checks of onnxruntime above")
+        return Check("tokenizer", BAD, str(error), TOKENIZER_REMEDY)
+    found = [[int(i) for i in row.input_ids[0]] for row in tokens]
+    if wanted is not None:
+        for text, ids, stored in zip(texts, found, wanted, strict=True):
+            if ids != stored:
+                said = f"{text[:40]!r} gives ids {ids[:8]}, the model was trained with {stored[:8]}"
+                return Check("tokenizer", BAD, said, TOKENIZER_REMEDY)
+        return Check("tokenizer", GOOD, f"{len(texts)} texts give the model's own token ids")
+    words = sum(len(text.split()) for text in texts)
+    pieces = sum(map(len, found)) / words
+    if pieces > MOST_PIECES:
+        said = f"{pieces:.1f} tokens a word: it spells words out, as a stand-in or a wrong one does"
+        return Check("tokenizer", NOTE, said, TOKENIZER_REMEDY)
+    return Check("tokenizer", GOOD, f"{pieces:.1f} tokens a word; the bundle stores no ids")
+
+
+def _tower(
+    opened: bundle.Bundle,
+    make: partial[TextEncoder] | partial[AudioEncoder],
+    items: Any,
+    wanted: Float32,
+) -> Iterator[Check]:
+    """Agreement with the goldens, and whether the tower tells one input from another."""
+    precision = make.keywords["precision"]
+    tower = "text" if make.func is TextEncoder else "audio"
+    name = f"{tower} {precision}"
+    least = {"bf16": BF16_TOLERANCE, **opened.manifest.goldens.tolerance}.get(precision)
+    if least is None:
+        yield Check(name, BAD, "the bundle states no tolerance", "pack the bundle again")
+        return
+    try:
+        with contextlib.closing(make()) as encoder, warnings.catch_warnings():
+            warnings.simplefilter("ignore", TruncationWarning)
+            rows = encoder.encode(items)
+    except ClapError as error:
+        remedy = BROKEN_REMEDY if "NaN" in str(error) else REMEDIES[tower]
+        yield Check(name, BAD, str(error), remedy)
+        return
+    cosine = float((rows * wanted).sum(axis=1).min())
     found = f"goldens agree to cosine {cosine:.5f}, at least {least:.5f} is needed"
-    if cosine >= least:
-        return Check(name, GOOD, found)
-    remedy = f"do not trust {precision} on this machine: choose another with --precision"
-    return Check(name, BAD, found, remedy)
+    remedy = f"do not trust {precision} on this machine: choose another with --precision; where "
+    remedy += f"every precision fails: {REMEDIES[tower]}"
+    yield Check(name, GOOD, found) if cosine >= least else Check(name, BAD, found, remedy)
+    yield from _spread(name, {"text": "texts", "audio": "sounds"}[tower], rows)
+
+
+def _spread(tower: str, inputs: str, rows: Float32) -> Iterator[Check]:
+    """A check only where different inputs come out alike."""
+    name = f"{tower}, spread"
+    n = len(rows)
+    if n < 2:
+        return
+    alike = (float(np.square(rows.sum(axis=0)).sum()) - n) / (n * (n - 1))
+    if alike > COLLAPSED:
+        found = f"collapsed: different {inputs} are alike to cosine {alike:.5f}"
+        yield Check(
+            name, BAD, found, f"take another checkpoint: this one can't tell {inputs} apart"
+        )
+    elif alike > NARROW:
+        found = f"different {inputs} are alike to cosine {alike:.5f}: scores will lie close"
+        yield Check(name, NOTE, found, "measure it on sounds that you know before you rely on it")
 
 
 def _version(distribution: str) -> str | None:
@@ -118,12 +197,22 @@ def _numpy() -> Check:
 def _onnxruntime() -> Check:
     """Which build, and what it can run on; `session` knows the remedies."""
     try:
-        providers = session.default_providers()
+        providers = session.provider_names()
     except ClapError as error:
         message, _, remedy = str(error).partition("run: ")
         return Check("onnxruntime", BAD, message.rstrip(" ;"), remedy)
     build = "onnxruntime-gpu" if _version("onnxruntime-gpu") else "onnxruntime"
     return Check("onnxruntime", GOOD, f"{build} {_version(build)}: {', '.join(providers)}")
+
+
+def _openvino() -> Iterator[Check]:
+    """A check where it is installed, or would be faster."""
+    try:
+        yield Check("openvino", GOOD, f"{openvino_session.version()}: load(provider='openvino')")
+    except ClapError:
+        if session.has_amx():
+            found = "missing: it runs fp32 graphs in bf16 on this CPU's tiles"
+            yield Check("openvino", NOTE, found, "pip install 'clap-engine[openvino]'")
 
 
 def _hnswlib() -> Check:

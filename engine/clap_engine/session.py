@@ -18,15 +18,28 @@ from typing import Any, TypeVar
 
 import numpy.typing as npt
 
+from clap_engine import hugepages
 from clap_engine.errors import ClosedError, DependencyError, ForkedError, GraphError
+from clap_engine.placement import ANYWHERE, CPU, CUDA, TENSORRT, Placement, user_cache_dir
 
 log = logging.getLogger("clap_engine")
 
-CPU = "CPUExecutionProvider"
-CUDA = "CUDAExecutionProvider"
-
 # Flags of /proc/cpuinfo: VNNI or AMX on x86-64, the dot-product instructions on aarch64.
 FAST_INT8_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
+
+# The operators that hold a tower's work. Others (shapes, ids) belong on the CPU even beside a GPU.
+PRODUCTS = frozenset(
+    [
+        *("Attention", "GroupQueryAttention", "MultiHeadAttention", "QAttention"),
+        *("Conv", "ConvInteger", "FusedConv", "QLinearConv"),
+        *("FusedMatMul", "Gemm", "MatMul", "QGemm", "QLinearMatMul"),
+        *("DynamicQuantizeMatMul", "MatMulInteger", "MatMulNBits"),
+    ]
+)
+
+# Moving a graph to large pages copies it (20 ms for clap-mini's text graph), in the background. A
+# process that asks once and ends is spared; one that goes on gains a third from then on.
+_RUNS_BEFORE_MOVE = 3
 
 T = TypeVar("T")
 
@@ -40,21 +53,24 @@ class GraphSession:
         *,
         name: str,
         threads: int = 1,
-        providers: Sequence[str] | None = None,
+        placement: Placement = ANYWHERE,
+        precision: str = "fp32",
     ) -> None:
         if threads < 1:
             raise GraphError(f"{name}: {threads} threads; give 1 or more")
         runtime = _onnxruntime()
-        wanted = default_providers() if providers is None else list(providers)
-        _check_providers(wanted, runtime.get_available_providers())
+        wanted = provider_names(placement)
+        options = [(provider, _options(provider, placement, precision)) for provider in wanted]
         self.name = name
         self._pid = os.getpid()
-        self._session: Any = _elsewhere(lambda: _load(runtime, data, name, threads, wanted))
+        before = hugepages.mappings()
+        self._session: Any = _elsewhere(
+            lambda: _load_first(runtime, data, name, threads, options, placement)
+        )
+        self._spans = hugepages.added(before)
+        self._runs = 0
         self.providers: list[str] = self._session.get_providers()
-        if wanted[0] not in self.providers:
-            if providers is not None:
-                raise GraphError(f"{name}: {wanted[0]} did not load; see 'clap-engine doctor'")
-            log.warning("%s runs on %s: %s did not load", name, self.providers[0], wanted[0])
+        _check_fall(self._session, name, wanted[0], placement)
         self.inputs = tuple(node.name for node in self._session.get_inputs())
         self.outputs = tuple(node.name for node in self._session.get_outputs())
 
@@ -74,6 +90,11 @@ class GraphSession:
             results: list[npt.NDArray[Any]] = session.run(list(outputs), dict(inputs))
         except Exception as error:
             raise GraphError(f"{self.name} failed: {_first_line(error)}") from error
+        self._runs += 1
+        if self._runs == _RUNS_BEFORE_MOVE:
+            threading.Thread(
+                target=hugepages.move, args=(self._spans,), name="clap-engine-pages", daemon=True
+            ).start()
         return results
 
     def close(self) -> None:
@@ -81,25 +102,46 @@ class GraphSession:
         self._session = None
 
 
-def default_providers() -> list[str]:
-    """CUDA where this onnxruntime has it, then CPU."""
+def provider_names(placement: Placement = ANYWHERE) -> list[str]:
+    """onnxruntime's providers to try in order; DependencyError if the one named is missing."""
     available = _onnxruntime().get_available_providers()
-    return [provider for provider in (CUDA, CPU) if provider in available]
+    wanted = placement.wanted()
+    if wanted is None:
+        return [provider for provider in (CUDA, CPU) if provider in available]
+    if placement.provider is None:
+        _check_providers(wanted, available)
+        return list(wanted)
+    if wanted[:1] and wanted[0] not in available:
+        raise DependencyError(
+            f"provider {placement.provider!r} needs {wanted[0]}, this onnxruntime has "
+            f"{', '.join(available)}; run: pip uninstall -y onnxruntime onnxruntime-gpu && "
+            "pip install 'clap-engine[gpu]'"
+        )
+    return [provider for provider in wanted if provider in available]
 
 
 def has_fast_int8(cpuinfo: str | None = None) -> bool:
     """Whether this CPU multiplies int8 faster than float32; `cpuinfo`: text of /proc/cpuinfo."""
+    if cpuinfo is None and platform.system() == "Darwin":
+        return platform.machine() == "arm64"  # every Apple chip since the M1 has dot-product
+    return not FAST_INT8_FLAGS.isdisjoint(_cpu_flags(cpuinfo))
+
+
+def has_amx(cpuinfo: str | None = None) -> bool:
+    """Whether this CPU has tiles that multiply bfloat16."""
+    return "amx_bf16" in _cpu_flags(cpuinfo)
+
+
+def _cpu_flags(cpuinfo: str | None) -> list[str]:
     if cpuinfo is None:
-        if platform.system() == "Darwin":
-            return platform.machine() == "arm64"  # every Apple chip since the M1 has dot-product
         try:
             with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
                 cpuinfo = file.read()
         except OSError:
-            return False
+            return []
     lines = (line.partition(":") for line in cpuinfo.splitlines())
-    values = [value.split() for key, _, value in lines if key.strip() in ("flags", "Features")]
-    return any(not FAST_INT8_FLAGS.isdisjoint(flags) for flags in values[:1])
+    values = (value.split() for key, _, value in lines if key.strip() in ("flags", "Features"))
+    return next(values, [])
 
 
 def _onnxruntime() -> Any:
@@ -136,7 +178,54 @@ def _check_providers(wanted: Sequence[str], available: Sequence[str]) -> None:
         )
 
 
-def _load(runtime: Any, data: bytes, name: str, threads: int, providers: list[str]) -> Any:
+def _options(provider: str, placement: Placement, precision: str) -> dict[str, str]:
+    """What a provider is told about memory and its cache."""
+    limit = placement.gpu_mem_limit
+    if provider == CUDA and limit is not None:
+        # The arena's usual doubling would ask for up to twice what is needed, and hit the limit.
+        return {"gpu_mem_limit": str(limit), "arena_extend_strategy": "kSameAsRequested"}
+    if provider == TENSORRT:
+        cache = (placement.cache_dir or user_cache_dir()) / "tensorrt"
+        cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+        options = {
+            "trt_engine_cache_enable": "1",  # building an engine takes minutes, reading it seconds
+            "trt_engine_cache_path": str(cache),
+            "trt_timing_cache_enable": "1",
+            "trt_timing_cache_path": str(cache),
+            "trt_fp16_enable": "1" if precision == "fp16" else "0",
+        }
+        if limit is not None:
+            options["trt_max_workspace_size"] = str(limit)
+        return options
+    return {}
+
+
+def _load_first(
+    runtime: Any,
+    data: bytes,
+    name: str,
+    threads: int,
+    options: list[tuple[str, dict[str, str]]],
+    placement: Placement,
+) -> Any:
+    """The graph on all of these providers, or without the first ones where those fail."""
+    try:
+        return _load(runtime, data, name, threads, options, placement.is_strict)
+    except GraphError as error:
+        if placement.is_strict or placement.providers is not None or len(options) == 1:
+            raise
+        log.warning("%s; trying %s", error, options[1][0])
+        return _load_first(runtime, data, name, threads, options[1:], placement)
+
+
+def _load(
+    runtime: Any,
+    data: bytes,
+    name: str,
+    threads: int,
+    providers: list[tuple[str, dict[str, str]]],
+    is_strict: bool,
+) -> Any:
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -146,10 +235,42 @@ def _load(runtime: Any, data: bytes, name: str, threads: int, providers: list[st
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     options.add_session_config_entry("session.set_denormal_as_zero", "1")
+    if is_strict:
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     try:
-        return runtime.InferenceSession(data, options, providers=providers)
+        # Its own fallback prints to stdout and takes the CPU.
+        session = runtime.InferenceSession(data, options, providers=providers, enable_fallback=0)
     except Exception as error:
         raise GraphError(f"{name} can't be loaded: {_first_line(error)}") from error
+    session._model_bytes = None  # kept for a second load that never comes: as large as the graph
+    return session
+
+
+def _check_fall(session: Any, name: str, first: str, placement: Placement) -> None:
+    """GraphError, or a line in the log, where the graph is not where it was meant to be."""
+    found = session.get_providers()
+    if first not in found:
+        if placement.is_strict or placement.providers is not None:
+            raise GraphError(
+                f"{name} runs on {found[0]}: {first} did not load; see 'clap-engine doctor', or "
+                "load without strict_provider"
+            )
+        log.warning("%s runs on %s: %s did not load", name, found[0], first)
+    elif placement.is_strict and first != CPU:
+        fallen = _products_on_cpu(session)
+        if fallen:
+            raise GraphError(
+                f"{name}: {len(fallen)} products run on the CPU and not on {first}, the first is "
+                f"{fallen[0]}; take another precision, or load without strict_provider"
+            )
+
+
+def _products_on_cpu(session: Any) -> list[str]:
+    """Nodes with a tower's work that fell to the CPU; none where onnxruntime can't tell."""
+    tell = getattr(session, "get_provider_graph_assignment_info", None)
+    parts = [] if tell is None else [part for part in tell() if part.ep_name == CPU]
+    nodes = [node for part in parts for node in part.get_nodes()]
+    return [f"{node.op_type} {node.name}" for node in nodes if node.op_type in PRODUCTS]
 
 
 def _elsewhere(work: Callable[[], T]) -> T:

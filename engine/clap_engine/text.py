@@ -1,11 +1,13 @@
 """Text -> token ids: the only module that talks to tokenizers.
 
 In:  str, of any content; the bytes of a tokenizer.json.
-Out: input_ids and attention_mask int64 [1, L] per text, trimmed: no padding.
+Out: input_ids and attention_mask int64 [1, L] per text, trimmed: no padding; ids back as text.
 Knows nothing about graphs, bundles or search.
 
 What a text may hold is defined here: control characters, NUL and lone surrogates count as
-spaces; a text in which nothing is left for the model to read is refused.
+spaces; a text in which nothing is left for the model to read is refused. The name of a special
+token inside a text (`<|endoftext|>`, `[SEP]`) is read as that token, as the models' own
+tokenizers do; it moves no end: what closes a text is still what the bundle says.
 """
 
 from __future__ import annotations
@@ -89,6 +91,12 @@ class TextFrontEnd:
             lambda error: TextError(f"text {index} can't be tokenized: {error}"),
         )
         ids = encoding.ids
+        if len(ids) <= spec.max_tokens and not spec.prefix and not spec.suffix:
+            special = encoding.special_tokens_mask
+            first = encoding.token_to_chars(special.index(0)) if 0 in special else None
+            if first is not None and first[0] < first[1]:  # the rule below, where all is plain
+                row = np.asarray([ids], np.int64)
+                return TokenIds(row, np.ones_like(row)), len(ids)
         # Tokens that belong to the text itself, not to the template or the suffix after it.
         end = len(spec.prefix) + len(text)
         body = [
@@ -101,12 +109,33 @@ class TextFrontEnd:
         if not body:
             raise TextError(f"text {index} holds nothing that the model reads; use plain words")
         excess = len(ids) - spec.max_tokens
-        if excess > 0:
+        if excess > 0 and spec.keep_last:
+            ids = ids[: spec.max_tokens - spec.keep_last] + ids[-spec.keep_last :]
+        elif excess > 0:
             # The suffix and the closing token stay: the model was trained to end with them.
             last = body[-1] + 1
             ids = ids[: max(last - excess, 0)] + ids[last:]
         row = np.asarray([ids[: spec.max_tokens]], np.int64)
         return TokenIds(row, np.ones_like(row)), len(encoding.ids)
+
+
+class Detokenizer:
+    """Token ids -> text, by the tokenizer that made them. Safe in many threads."""
+
+    def __init__(self, tokenizer_json: bytes, name: str) -> None:
+        self._tokenizer = _guarded(
+            lambda: _load(tokenizer_json),
+            lambda error: ManifestError(
+                f"{name} is not a tokenizer ({error}); pack the bundle again"
+            ),
+        )
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Special tokens are written out, bytes that are no UTF-8 become U+FFFD."""
+        return _guarded(
+            lambda: str(self._tokenizer.decode(list(ids), skip_special_tokens=False)),
+            lambda error: TextError(f"token ids can't be turned into text: {error}"),
+        )
 
 
 def _load(tokenizer_json: bytes) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,9 @@ def test_an_opened_bundle_survives_a_change_of_directory(
         (("int8", "fp32"), [CUDA, CPU], False, "fp32", True),
         (("int8",), [CUDA, CPU], True, "int8", True),
         (("int8",), [], True, "int8", False),
+        (("fp32", "int8", "fp16"), ["openvino"], True, "fp32", False),
+        (("int8", "fp16"), ["openvino"], True, "fp16", True),
+        (("int8",), ["openvino"], False, "int8", True),
     ],
 )
 def test_precision_is_the_best_there_is_or_a_warning(
@@ -133,6 +137,22 @@ def test_every_precision_can_be_chosen_alone() -> None:
             assert choose_precision([precision], providers, True)[0] == precision
     with pytest.raises(NotFoundError):
         choose_precision([], [CPU], True)
+
+
+def test_golden_ids_are_read_where_a_bundle_stores_them(tmp_path: Path) -> None:
+    files = make_files()
+    stored = np.load(io.BytesIO(files["goldens.npz"]))
+    assert bundles.open(make_bundle(tmp_path / "none")).golden_ids() is None
+    ids = np.array([[2, 4, 3, -1, -1], [2, 5, 6, 7, 3]])
+    data = npz(text=stored["text"], audio=stored["audio"], ids=ids)
+    opened = bundles.open(make_bundle(tmp_path / "ids", goldens_npz=data))
+    assert opened.golden_ids() == [[2, 4, 3], [2, 5, 6, 7, 3]]
+    assert opened.goldens()[0].shape == (2, 8)
+    for wrong in (ids[:1], ids.astype(np.int32), ids[0]):
+        data = npz(text=stored["text"], audio=stored["audio"], ids=wrong)
+        broken = bundles.open(make_bundle(tmp_path / "wrong", goldens_npz=data))
+        with pytest.raises(ManifestError, match="ids"):
+            broken.golden_ids()
 
 
 def test_a_precision_by_name_must_be_there(tiny: Bundle) -> None:

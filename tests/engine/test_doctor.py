@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import soundfile
-from tiny_bundle import make_bundle
+from tiny_bundle import (
+    DIM,
+    N_MELS,
+    WORDS,
+    audio_graph,
+    make_bundle,
+    make_files,
+    make_manifest,
+    npz,
+    text_graph,
+    tokenizer_json,
+    write_bundle,
+)
+from tokenizers import Tokenizer, models, pre_tokenizers
 
-from clap_engine import bundle, doctor, session
+from clap_engine import bundle, doctor, openvino_session, session
 from clap_engine.doctor import BAD, GOOD, NOTE, Check
+from clap_engine.encoders import AudioEncoder, TextEncoder
 from clap_engine.errors import DependencyError
+from clap_engine.placement import Placement
 
 
 def _machine() -> dict[str, Check]:
@@ -27,7 +44,7 @@ def test_no_onnxruntime_is_a_problem_with_a_remedy(monkeypatch: pytest.MonkeyPat
     def missing() -> list[str]:
         raise DependencyError("onnxruntime can't be imported (x); run: pip install 'it[cpu]'")
 
-    monkeypatch.setattr(session, "default_providers", missing)
+    monkeypatch.setattr(session, "provider_names", missing)
     found = _machine()["onnxruntime"]
     assert (found.state, found.remedy) == (BAD, "pip install 'it[cpu]'")
     assert found.found == "onnxruntime can't be imported (x)"
@@ -50,6 +67,19 @@ def test_a_cpu_without_fast_int8_is_a_note(monkeypatch: pytest.MonkeyPatch) -> N
     assert _machine()["int8"].state == NOTE
 
 
+@pytest.mark.parametrize("has_amx", [True, False])
+def test_openvino_is_advised_where_it_would_help(
+    monkeypatch: pytest.MonkeyPatch, has_amx: bool
+) -> None:
+    def missing() -> str:
+        raise DependencyError("OpenVINO can't be imported")
+
+    monkeypatch.setattr(openvino_session, "version", missing)
+    monkeypatch.setattr(session, "has_amx", lambda: has_amx)
+    found = _machine().get("openvino")
+    assert found is None if not has_amx else found is not None and found.state == NOTE
+
+
 def test_no_mp3_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     formats = {"WAV": "", "FLAC": "", "OGG": ""}
     monkeypatch.setattr(soundfile, "available_formats", lambda: formats)
@@ -64,14 +94,152 @@ def test_the_shipped_goldens_hold() -> None:
     assert {check.state for check in found} == {GOOD}
 
 
+def faithful(directory: Path, **replaced: bytes) -> Path:
+    """A tiny bundle whose goldens are its own, token ids included; then `replaced` breaks it."""
+    files = make_files()
+    healthy = bundle.open(make_bundle(directory / "healthy"))
+    manifest = healthy.manifest
+    spec = manifest.audio
+    waves = [
+        bundle.golden_waveform(golden.index, spec.rate_hz, spec.window_samples)
+        for golden in manifest.goldens.audio
+    ]
+    texts = list(manifest.goldens.texts)
+    text = TextEncoder(healthy, precision="fp32")
+    audio = AudioEncoder(healthy, precision="fp32")
+    rows = [ids.input_ids[0] for ids in text._front.tokenize(texts)]
+    ids = np.full((len(rows), max(map(len, rows))), -1)
+    for place, row in zip(ids, rows, strict=True):
+        place[: len(row)] = row
+    files["goldens.npz"] = npz(
+        text=text.encode(texts), audio=audio.encode(np.stack(waves)), ids=ids
+    )
+    files |= {name.replace("_", "."): data for name, data in replaced.items()}
+    return write_bundle(directory / "bundle", files, make_manifest(files))
+
+
+def examined(path: Path, **settings: Any) -> dict[str, Check]:
+    return {check.name: check for check in doctor.goldens(bundle.open(path), **settings)}
+
+
+def test_a_healthy_bundle_is_told_so(tmp_path: Path) -> None:
+    """The control of every broken one below."""
+    found = examined(faithful(tmp_path))
+    assert {check.state for check in found.values()} == {GOOD}
+    assert "the model's own token ids" in found["tokenizer"].found
+
+
+def other_tokenizer() -> bytes:
+    """The same words in another order."""
+    known = json.loads(tokenizer_json())
+    words = list(known["model"]["vocab"])
+    known["model"]["vocab"] = {
+        word: place for place, word in enumerate([*words[:4], *words[:3:-1]])
+    }
+    return json.dumps(known).encode()
+
+
+def test_a_wrong_tokenizer_is_recognised_by_its_ids(tmp_path: Path) -> None:
+    found = examined(faithful(tmp_path, tokenizer_json=other_tokenizer()))["tokenizer"]
+    assert found.state == BAD
+    assert "'a slow banjo melody' gives ids [2, " in found.found
+    assert "own tokenizer.json" in found.remedy
+
+
+def test_a_wrong_tokenizer_is_recognised_by_the_texts_without_ids(tmp_path: Path) -> None:
+    path = faithful(tmp_path)
+    stored = np.load(path / "goldens.npz")
+    data = npz(text=stored["text"], audio=stored["audio"])
+    broken = faithful(tmp_path / "b", tokenizer_json=other_tokenizer(), goldens_npz=data)
+    found = examined(broken)
+    assert found["tokenizer"].state == GOOD
+    assert {found[name].state for name in ("text fp32", "text int8")} == {BAD}
+    assert "tokenizer.json is not the model's" in found["text fp32"].remedy
+    assert found["audio fp32"].state == GOOD
+
+
+def test_a_tokenizer_that_spells_is_noted(tmp_path: Path) -> None:
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({letter: i for i, letter in enumerate(letters)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel()
+    spelling = tokenizer.to_str().encode()
+    stored = make_files()["goldens.npz"]
+    found = examined(faithful(tmp_path, tokenizer_json=spelling, goldens_npz=stored))
+    assert found["tokenizer"].state == NOTE
+    assert "spells words out" in found["tokenizer"].found
+
+
+def test_a_tokenizer_that_does_not_load_is_a_problem(tmp_path: Path) -> None:
+    found = examined(faithful(tmp_path, tokenizer_json=b"{}"))
+    assert found["tokenizer"].state == BAD
+    assert found["text fp32"].state == BAD
+    assert found["audio fp32"].state == GOOD
+
+
+@pytest.mark.parametrize("tower", ["text", "audio"])
+def test_a_collapsed_tower_is_recognised(tmp_path: Path, tower: str) -> None:
+    """As one popular public checkpoint: every text gives nearly the same embedding."""
+    random = np.random.default_rng(3)
+    if tower == "text":
+        table = np.ones((len(WORDS), DIM)) + random.normal(0, 0.01, (len(WORDS), DIM))
+        broken = {"text_fp32_onnx": text_graph(table)}
+    else:
+        weights = np.ones((N_MELS, DIM)) + random.normal(0, 1e-3, (N_MELS, DIM))
+        broken = {"audio_fp32_onnx": audio_graph(weights)}
+    found = examined(faithful(tmp_path, **broken))
+    spread = found[f"{tower} fp32, spread"]
+    assert spread.state == BAD
+    assert "collapsed" in spread.found
+    assert "another checkpoint" in spread.remedy
+    assert f"{tower} int8, spread" not in found
+
+
+@pytest.mark.parametrize("tower", ["text", "audio"])
+def test_nan_weights_are_recognised(tmp_path: Path, tower: str) -> None:
+    weights = np.full((N_MELS, DIM), np.nan)
+    table = np.full((len(WORDS), DIM), np.nan)
+    graph = {"text": text_graph(table), "audio": audio_graph(weights)}[tower]
+    found = examined(faithful(tmp_path, **{f"{tower}_int8_onnx": graph}))
+    assert found[f"{tower} int8"].state == BAD
+    assert "NaN" in found[f"{tower} int8"].found
+    assert "weights are broken" in found[f"{tower} int8"].remedy
+    assert found[f"{tower} fp32"].state == GOOD
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"text": np.full((2, DIM), np.nan, np.float32)},
+        {"text": np.ones((3, DIM), np.float32)},
+        {"ids": np.zeros((3, 4), np.int64)},
+        {"ids": np.zeros((2, 4), np.float32)},
+    ],
+    ids=range(4),
+)
+def test_goldens_that_are_none_are_a_problem(tmp_path: Path, arrays: dict[str, Any]) -> None:
+    stored = np.load(faithful(tmp_path / "a") / "goldens.npz")
+    data = npz(**{**stored, **arrays})
+    (found,) = doctor.goldens(bundle.open(faithful(tmp_path / "b", goldens_npz=data)))
+    assert (found.name, found.state) == ("files", BAD)
+
+
+def test_openvino_is_examined_too(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    found = examined(faithful(tmp_path), placement=Placement(provider="openvino"))
+    names = [f"{tower} {p}" for tower in ("text", "audio") for p in ("bf16", "fp32", "int8")]
+    assert set(names) <= found.keys()
+    assert {found[name].state for name in names} == {GOOD}
+
+
 def test_other_goldens_do_not_hold(tmp_path: Path) -> None:
     """The control: random rows, which no graph gives."""
     found = list(doctor.goldens(bundle.open(make_bundle(tmp_path / "tiny"))))
-    assert [check.name for check in found[1:]] == [
+    towers = [check for check in found[2:] if "spread" not in check.name]
+    assert [check.name for check in towers] == [
         "text fp32", "text int8", "audio fp32", "audio int8",
     ]  # fmt: skip
-    assert {check.state for check in found[1:]} == {BAD}
-    assert all(check.remedy for check in found[1:])
+    assert {check.state for check in towers} == {BAD}
+    assert all(check.remedy for check in towers)
 
 
 def test_a_damaged_file_ends_the_examination(tmp_path: Path) -> None:

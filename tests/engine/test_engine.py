@@ -19,11 +19,14 @@ from clap_engine.engine import Engine, clip_embedding, default_threads, load
 from clap_engine.errors import (
     AudioError,
     ClosedError,
+    DependencyError,
     DimError,
     ForkedError,
+    GraphError,
     NotFoundError,
     TextError,
 )
+from clap_engine.session import provider_names
 
 WINDOW = round(RATE_HZ * WINDOW_S)
 
@@ -227,6 +230,42 @@ def test_default_threads_are_few() -> None:
 def test_threads_below_one_are_refused(tiny: Path, threads: int) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         load(tiny, threads=threads)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"provider": "gpu"},
+        {"provider": "cpu", "providers": ["CPUExecutionProvider"]},
+        {"gpu_mem_limit": -1},
+        {"provider": "cpu", "gpu_mem_limit": 2**30},
+    ],
+)
+def test_where_to_run_is_checked_at_once(tiny: Path, settings: dict[str, object]) -> None:
+    with pytest.raises(GraphError):
+        load(tiny, threads=1, **settings)  # type: ignore[arg-type]
+
+
+def test_a_provider_by_name_is_where_it_runs(tiny: Path) -> None:
+    rows = []
+    for settings in (
+        {"provider": "cpu", "strict_provider": True},
+        {"providers": ["CPUExecutionProvider"]},
+        {"strict_provider": True, "gpu_mem_limit": 2**30, "cache_dir": "unused"},
+    ):
+        with load(tiny, precision="fp32", threads=1, **settings) as engine:  # type: ignore[arg-type]
+            rows.append(engine.embed_text("a dog"))
+    assert np.array_equal(rows[0], rows[1])
+    assert np.array_equal(rows[0], rows[2])
+
+
+@pytest.mark.skipif("CUDAExecutionProvider" in provider_names(), reason="it is there")
+def test_a_gpu_that_is_not_there_is_said(tiny: Path) -> None:
+    with load(tiny, precision="fp32", threads=1, provider="cuda") as engine:
+        with pytest.raises(DependencyError, match="CUDAExecutionProvider"):
+            engine.embed_text("a dog")
+        with pytest.raises(DependencyError, match="CUDAExecutionProvider"):
+            engine.embed_audio([(noise(0, WINDOW), RATE_HZ)])
 
 
 def test_the_face_is_the_module(tiny: Path) -> None:

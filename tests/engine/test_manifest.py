@@ -9,21 +9,57 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tiny_bundle import make_files, make_manifest, resealed
 
 from clap_engine import manifest as manifests
+from clap_engine import readers
 from clap_engine.errors import ManifestError
-from clap_engine.manifest import Manifest, dump, parse, seal
+from clap_engine.manifest import CaptionSpec, GraphSpec, Manifest, dump, parse, seal
 
+FILES = {**make_files(), "mapper.onnx": b"m", "decoder.onnx": b"d"}
 MANIFEST = make_manifest(make_files())
+CAPTION = CaptionSpec(
+    mapper={"fp32": GraphSpec("mapper.onnx", dynamic_scale=False)},
+    decoder={"fp32": GraphSpec("decoder.onnx", dynamic_scale=False)},
+    tokenizer="tokenizer.json",
+    prefix_length=40,
+    native_dim=16,
+    hidden=8,
+    layers=2,
+    heads=2,
+    head_dim=4,
+    vocabulary=18,
+    max_positions=107,
+    stop_id=3,
+    beam=5,
+    max_tokens=67,
+)
+# Every field that may be left out, at another value than its default.
+FULL = resealed(
+    make_manifest(FILES),
+    audio=replace(
+        MANIFEST.audio,
+        floor_db=None,
+        reference="one",
+        amin=1e-9,
+        pad_mode="reflect",
+        pad=64,
+        n_frames=16,
+        padding="repeat_pad",
+        native_dim=16,
+    ),
+    text=replace(MANIFEST.text, keep_last=2, native_dim=16),
+    caption=CAPTION,
+)
 PARSE_SECONDS = 0.05
 
 
-def tree() -> Any:
-    return json.loads(dump(MANIFEST))
+def tree(manifest: Manifest = MANIFEST) -> Any:
+    return json.loads(dump(manifest))
 
 
 def sealed(data: Any) -> bytes:
@@ -63,12 +99,15 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return found
 
 
-PLACES = [path for path in places(tree()) if path != ("revision",)]
+PLACES = [path for path in places(tree(FULL)) if path != ("revision",)]
+NEW = set(PLACES) - set(places(tree()))
 
 
-def changed(path: tuple[Any, ...], change: Callable[[Any, Any], None]) -> Any:
-    """The tree after `change(parent, key)` at `path`."""
-    data = tree()
+def changed(
+    path: tuple[Any, ...], change: Callable[[Any, Any], None], manifest: Manifest = FULL
+) -> Any:
+    """The tree of `manifest` after `change(parent, key)` at `path`."""
+    data = tree(manifest)
     parent = data
     for key in path[:-1]:
         parent = parent[key]
@@ -76,11 +115,28 @@ def changed(path: tuple[Any, ...], change: Callable[[Any, Any], None]) -> Any:
     return data
 
 
-def test_round_trip_is_exact_and_canonical() -> None:
-    data = dump(MANIFEST)
-    assert parse(data) == MANIFEST
+@pytest.mark.parametrize("manifest", [MANIFEST, FULL], ids=["usual", "full"])
+def test_round_trip_is_exact_and_canonical(manifest: Manifest) -> None:
+    data = dump(manifest)
+    assert parse(data) == manifest
     assert dump(parse(data)) == data
-    assert parse(sealed(tree())) == MANIFEST  # the control of every resealed case below
+    assert parse(sealed(tree(manifest))) == manifest  # the control of each resealed case below
+
+
+def test_a_manifest_from_before_a_field_keeps_its_bytes(bundle_path: Path) -> None:
+    data = (bundle_path / "manifest.json").read_bytes()
+    assert dump(parse(data)) == data
+
+
+def test_a_field_at_its_default_stands_in_no_file() -> None:
+    assert tree().keys() == tree(FULL).keys() - {"caption"}
+    assert tree()["audio"].keys() == tree(FULL)["audio"].keys() - {
+        "reference", "amin", "pad_mode", "native_dim",
+    }  # fmt: skip
+    assert tree()["text"].keys() == tree(FULL)["text"].keys() - {"keep_last", "native_dim"}
+    spelt = tree()
+    spelt["text"]["keep_last"] = 0  # one manifest has one form, so its revision is one
+    assert "edited or damaged" in refused(sealed(spelt))
 
 
 def test_tables_name_the_fields_of_the_dataclasses() -> None:
@@ -88,21 +144,26 @@ def test_tables_name_the_fields_of_the_dataclasses() -> None:
         (manifests._MANIFEST, manifests.Manifest),
         (manifests._AUDIO, manifests.AudioSpec),
         (manifests._TEXT, manifests.TextSpec),
+        (manifests._CAPTION, manifests.CaptionSpec),
         (manifests._GOLDENS, manifests.Goldens),
         (manifests._AUDIO_GOLDEN, manifests.AudioGolden),
     ):
         assert list(table) == [field.name for field in fields(kind)]
 
 
+NULLABLE = {("audio", "frame_s"), ("audio", "floor_db"), ("caption",), ("text", "native_dim")}
+
+
 @pytest.mark.parametrize("path", PLACES, ids=str)
 def test_no_value_may_have_another_type(path: tuple[Any, ...]) -> None:
-    value: Any = tree()
+    value: Any = tree(FULL)
     for key in path:
         value = value[key]
     wrongs: list[Any] = [None, True, 0.5, 10**400, "\ud800", [], [[]], {}, {"x": 10**400}]
     for wrong in wrongs:
-        allowed = path == ("audio", "frame_s") and wrong is None
-        if allowed or (type(wrong) is type(value) and not isinstance(wrong, str)):
+        if wrong is None and path in NULLABLE:
+            continue
+        if type(wrong) is type(value) and not isinstance(wrong, str):
             continue  # values of the right type have tests of their own
 
         def put(parent: Any, key: Any, wrong: Any = wrong) -> None:
@@ -111,13 +172,18 @@ def test_no_value_may_have_another_type(path: tuple[Any, ...]) -> None:
         refused(sealed(changed(path, put)))
 
 
+OPTIONAL = {path for path in NEW if path[0] in ("audio", "text")} | {("caption",)}
+
+
 def is_field(path: tuple[Any, ...]) -> bool:
     """Whether `path` ends in a field, not in an entry of a list or of a free table."""
     free = {"templates", "calibration", "producer", "tolerance"}
     return not any(isinstance(key, int) for key in path) and free.isdisjoint(path[:-1])
 
 
-@pytest.mark.parametrize("path", [path for path in PLACES if is_field(path)], ids=str)
+@pytest.mark.parametrize(
+    "path", [path for path in PLACES if is_field(path) and path not in OPTIONAL], ids=str
+)
 def test_no_field_may_be_missing(path: tuple[Any, ...]) -> None:
     def drop(parent: Any, key: Any) -> None:
         del parent[key]
@@ -205,7 +271,7 @@ def test_a_thousand_extra_keys_cost_no_time() -> None:
 
 def test_parity_is_free_but_bounded() -> None:
     deep: Any = 1.0
-    for _ in range(manifests.MAX_DEPTH):
+    for _ in range(readers.MAX_DEPTH):
         deep = {"a": deep}
     assert parse(dump(resealed(MANIFEST, parity=deep))).parity == deep
     refused(dump(resealed(MANIFEST, parity={"a": [deep]})))
@@ -231,7 +297,7 @@ def test_a_newer_schema_says_upgrade() -> None:
         {"audio": replace(MANIFEST.audio, hop_s=0.3)},
         {"audio": replace(MANIFEST.audio, window_s=0.25001)},
         {"audio": replace(MANIFEST.audio, graphs={})},
-        {"audio": replace(MANIFEST.audio, padding="zero")},
+        {"audio": replace(MANIFEST.audio, padding="echo")},
         {"goldens": replace(MANIFEST.goldens, tolerance={"fp32": 0.9})},
         {"goldens": replace(MANIFEST.goldens, audio=(manifests.AudioGolden("noise", 0),))},
         {"licences": {"code": "MIT"}},
@@ -242,6 +308,32 @@ def test_a_newer_schema_says_upgrade() -> None:
 )
 def test_fields_that_do_not_fit_each_other(changes: dict[str, Any]) -> None:
     refused(dump(resealed(MANIFEST, **changes)))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"audio": replace(FULL.audio, floor_db=80.0)},
+        {"audio": replace(FULL.audio, reference="peak")},
+        {"audio": replace(FULL.audio, reference="loudest")},
+        {"audio": replace(FULL.audio, pad_mode="edge")},
+        {"audio": replace(FULL.audio, padding="repeatpad")},
+        {"audio": replace(FULL.audio, amin=0.0)},
+        {"audio": replace(FULL.audio, pad=1_000, n_frames=45)},
+        {"audio": replace(FULL.audio, native_dim=8)},
+        {"text": replace(FULL.text, keep_last=9)},
+        {"caption": replace(CAPTION, decoder={"int8": GraphSpec("decoder.onnx", True)})},
+        {"caption": replace(CAPTION, mapper={"fp32": GraphSpec("other.onnx", False)})},
+        {"caption": replace(CAPTION, mapper={}, decoder={})},
+        {"caption": replace(CAPTION, tokenizer="other.json")},
+        {"caption": replace(CAPTION, max_tokens=68)},
+        {"caption": replace(CAPTION, stop_id=18)},
+        {"caption": replace(CAPTION, native_dim=8)},
+    ],
+    ids=range(16),
+)
+def test_newer_fields_that_do_not_fit_each_other(changes: dict[str, Any]) -> None:
+    refused(dump(resealed(FULL, **changes)))
 
 
 def test_the_revision_covers_every_field() -> None:

@@ -6,9 +6,11 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.machinery import PathFinder
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,8 @@ from tiny_bundle import N_FRAMES, N_MELS, WORDS, audio_graph, make_files, text_g
 from clap_engine import session as sessions
 from clap_engine.bundle import Bundle
 from clap_engine.errors import ClosedError, DependencyError, GraphError
-from clap_engine.session import CPU, GraphSession, default_providers, has_fast_int8
+from clap_engine.placement import CPU, CUDA, TENSORRT, Placement, user_cache_dir
+from clap_engine.session import GraphSession, has_amx, has_fast_int8, provider_names
 
 FILES = make_files()
 
@@ -128,7 +131,195 @@ def test_ids_outside_the_table_are_a_graph_error() -> None:
 @pytest.mark.parametrize("providers", [[], ["NoSuchProvider"], [CPU, "NoSuchProvider"]])
 def test_unknown_providers_are_named(providers: list[str]) -> None:
     with pytest.raises(GraphError, match=CPU):
-        GraphSession(FILES["audio.fp32.onnx"], name="a", providers=providers)
+        GraphSession(
+            FILES["audio.fp32.onnx"], name="a", placement=Placement(providers=tuple(providers))
+        )
+
+
+class FakeSession:
+    """What onnxruntime-gpu shows where no driver, or no kernel, is found."""
+
+    def __init__(
+        self, found: list[str], on_cpu: list[str], options: Any = None, providers: Any = None
+    ) -> None:
+        self.found, self.on_cpu = found, on_cpu
+        self.options, self.given = options, providers
+
+    def get_providers(self) -> list[str]:
+        return self.found
+
+    def get_inputs(self) -> list[Any]:
+        return []
+
+    get_outputs = get_inputs
+
+    def get_provider_graph_assignment_info(self) -> list[Any]:
+        nodes = [SimpleNamespace(op_type=kind, name=f"{kind}.1") for kind in self.on_cpu]
+        return [SimpleNamespace(ep_name=CPU, get_nodes=lambda: nodes)]
+
+
+class FakeRuntime:
+    """onnxruntime-gpu on a machine without a GPU: it lists CUDA, and what loads is up to a test."""
+
+    def __init__(
+        self, available: list[str], found: list[str], on_cpu: list[str], refuses: tuple[str, ...]
+    ) -> None:
+        self.available, self.found, self.on_cpu = available, found, on_cpu
+        self.refuses = refuses
+        self.made: list[FakeSession] = []
+
+    def get_available_providers(self) -> list[str]:
+        return self.available
+
+    def SessionOptions(self) -> Any:
+        entries: dict[str, str] = {}
+        return SimpleNamespace(
+            add_session_config_entry=lambda key, value: entries.update({key: value}),
+            entries=entries,
+        )
+
+    def InferenceSession(
+        self, data: bytes, options: Any, *, providers: Any, enable_fallback: int
+    ) -> FakeSession:
+        assert enable_fallback == 0  # onnxruntime's own prints to stdout
+        if providers[0][0] in self.refuses:
+            raise RuntimeError(f"{providers[0][0]}: no driver\nsecond line")
+        self.made.append(FakeSession(self.found, self.on_cpu, options, providers))
+        return self.made[-1]
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeRuntime]:
+    """Puts a fake onnxruntime in place and returns it."""
+
+    def put(
+        available: list[str],
+        found: list[str],
+        on_cpu: tuple[str, ...] = (),
+        refuses: tuple[str, ...] = (),
+    ) -> FakeRuntime:
+        runtime = FakeRuntime(available, found, list(on_cpu), refuses)
+        monkeypatch.setattr(sessions, "_onnxruntime", lambda: runtime)
+        return runtime
+
+    return put
+
+
+def load(**placement: Any) -> GraphSession:
+    return GraphSession(b"graph", name="a", placement=Placement(**placement))
+
+
+@pytest.mark.parametrize("provider", [None, "cuda"])
+def test_a_fall_to_the_cpu_is_logged_or_with_strict_refused(
+    fake: Any, caplog: pytest.LogCaptureFixture, provider: str | None
+) -> None:
+    fake([CUDA, CPU], found=[CPU])
+    assert load(provider=provider).providers == [CPU]
+    assert "CUDAExecutionProvider did not load" in caplog.text
+    with pytest.raises(GraphError, match="without strict_provider"):
+        load(provider=provider, is_strict=True)
+    with pytest.raises(GraphError, match="doctor"):
+        load(providers=(CUDA, CPU))  # named by hand it is never a wish
+
+
+@pytest.mark.parametrize("provider", [None, "cuda"])
+def test_a_provider_that_fails_is_left_out_or_with_strict_refused(
+    fake: Any, caplog: pytest.LogCaptureFixture, provider: str | None
+) -> None:
+    runtime = fake([CUDA, CPU], found=[CPU], refuses=(CUDA,))
+    assert load(provider=provider).providers == [CPU]
+    assert [name for name, _ in runtime.made[0].given] == [CPU]
+    assert "no driver; trying CPUExecutionProvider" in caplog.text
+    for strict in ({"provider": provider, "is_strict": True}, {"providers": (CUDA, CPU)}):
+        with pytest.raises(GraphError, match="no driver"):
+            load(**strict)
+
+
+def test_strict_refuses_products_that_fall_one_by_one(fake: Any) -> None:
+    fake([CUDA, CPU], found=[CUDA, CPU], on_cpu=("Shape", "MatMulNBits", "Gather"))
+    load(provider="cuda")
+    with pytest.raises(GraphError, match=r"1 products run on the CPU .* MatMulNBits\.1"):
+        load(provider="cuda", is_strict=True)
+    runtime = fake([CUDA, CPU], found=[CUDA, CPU], on_cpu=("Shape", "Gather"))
+    load(provider="cuda", is_strict=True)
+    assert runtime.made[0].options.entries["session.record_ep_graph_assignment_info"] == "1"
+
+
+def test_strict_allows_the_cpu_where_nothing_else_is_meant() -> None:
+    data = FILES["audio.fp32.onnx"]
+    for placement in (Placement(is_strict=True), Placement(provider="cpu", is_strict=True)):
+        assert GraphSession(data, name="a", placement=placement).providers == [CPU]
+
+
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_a_provider_that_is_not_installed_gives_the_remedy(fake: Any, provider: str) -> None:
+    fake([CPU], found=[CPU])
+    for is_strict in (False, True):
+        with pytest.raises(DependencyError, match=r"pip install 'clap-engine\[gpu\]'"):
+            load(provider=provider, is_strict=is_strict)
+
+
+def test_a_limit_of_memory_reaches_cuda(fake: Any) -> None:
+    runtime = fake([CUDA, CPU], found=[CUDA, CPU])
+    load(gpu_mem_limit=2**30)
+    assert runtime.made[0].given == [
+        (CUDA, {"gpu_mem_limit": str(2**30), "arena_extend_strategy": "kSameAsRequested"}),
+        (CPU, {}),
+    ]
+    load()
+    assert runtime.made[1].given == [(CUDA, {}), (CPU, {})]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_tensorrt_keeps_its_engines_in_a_private_folder(
+    fake: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    runtime = fake([TENSORRT, CUDA, CPU], found=[TENSORRT, CUDA, CPU])
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for cache_dir in (tmp_path / "mine", None):
+        placement = Placement(provider="tensorrt", gpu_mem_limit=2**30, cache_dir=cache_dir)
+        GraphSession(b"graph", name="a", placement=placement, precision=precision)
+        given = dict(runtime.made[-1].given)
+        assert list(given) == [TENSORRT, CUDA, CPU]
+        folder = (cache_dir or tmp_path / "cache" / "clap-engine") / "tensorrt"
+        assert given[TENSORRT] == {
+            "trt_engine_cache_enable": "1",
+            "trt_engine_cache_path": str(folder),
+            "trt_timing_cache_enable": "1",
+            "trt_timing_cache_path": str(folder),
+            "trt_fp16_enable": "1" if precision == "fp16" else "0",
+            "trt_max_workspace_size": str(2**30),
+        }
+        assert folder.is_dir()
+        assert os.name != "posix" or folder.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"provider": "gpu"}, "choose among cpu, cuda, tensorrt, openvino"),
+        ({"provider": "cuda", "providers": (CUDA,)}, "one of the two"),
+        ({"gpu_mem_limit": 0}, "1 or more"),
+        ({"gpu_mem_limit": 1.5}, "1 or more"),
+        ({"gpu_mem_limit": True}, "1 or more"),
+        ({"provider": "cpu", "gpu_mem_limit": 1}, "no meaning"),
+        ({"provider": "openvino", "gpu_mem_limit": 1}, "no meaning"),
+    ],
+)
+def test_a_placement_is_checked_when_it_is_made(settings: Any, message: str) -> None:
+    with pytest.raises(GraphError, match=message):
+        Placement(**settings)
+
+
+def test_the_cache_is_the_users_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative/path")  # the standard says: ignored
+    assert user_cache_dir() == Path.home() / ".cache" / "clap-engine"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert user_cache_dir() == tmp_path / "clap-engine"
+
+
+def test_a_loaded_graph_keeps_no_copy_of_its_file(graph: GraphSession) -> None:
+    assert graph._session._model_bytes is None
 
 
 @pytest.mark.parametrize("threads", [0, -1])
@@ -258,7 +449,7 @@ def test_none_or_both_onnxruntimes_give_a_one_line_remedy(
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     monkeypatch.setattr(sys, "meta_path", [PathFinder])
     with pytest.raises(DependencyError, match=remedy) as caught:
-        default_providers()
+        provider_names()
     assert "\n" not in str(caught.value)
     assert isinstance(caught.value, ImportError)
 
@@ -281,6 +472,12 @@ def test_one_build_is_installed_here() -> None:
 )
 def test_fast_int8_by_the_flags(cpuinfo: str, fast: bool) -> None:
     assert has_fast_int8(cpuinfo) is fast
+
+
+def test_amx_by_the_flags() -> None:
+    assert has_amx("flags : fpu avx512_vnni amx_bf16 amx_int8\n")
+    assert not has_amx("flags : fpu avx512_bf16 amx_int8\n")
+    assert isinstance(has_amx(), bool)
 
 
 def test_fast_int8_of_this_machine_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,6 +138,58 @@ def test_a_byte_level_suffix_survives_truncation() -> None:
     assert cut == [*(vocabulary[letter] for letter in "banj"), space, end]
 
 
+def gpt2_like(**changes: Any) -> tuple[TextFrontEnd, dict[str, int], list[int]]:
+    """A byte-level tokenizer whose texts end with ' <|endoftext|>', as GPT-2's towers want it."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {letter: place for place, letter in enumerate(alphabet)}
+    tokenizer = Tokenizer(models.BPE(vocabulary, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.add_special_tokens(["<|endoftext|>"])
+    spec = replace(SPEC, **{"suffix": " <|endoftext|>", "max_tokens": 8, "keep_last": 2} | changes)
+    end = [tokenizer.token_to_id("Ġ"), tokenizer.token_to_id("<|endoftext|>")]
+    return TextFrontEnd(spec, tokenizer.to_str().encode()), vocabulary, end
+
+
+@pytest.mark.parametrize("n", [1, 5, 6, 7, 20, 300])
+def test_a_cut_text_keeps_its_last_ids(n: int) -> None:
+    front, letters, end = gpt2_like()
+    text = ("abcdefghij" * 30)[:n]
+    wanted = [*(letters[letter] for letter in text[:6]), *end]
+    if n <= 6:
+        assert ids(front, text) == wanted
+    else:
+        with pytest.warns(TruncationWarning, match=f"up to {n + 2} tokens; the model reads 8"):
+            assert ids(front, text) == wanted
+
+
+@pytest.mark.parametrize("keep_last", [0, 1, 2, 4])
+def test_keep_last_says_how_many(keep_last: int) -> None:
+    front, letters, end = gpt2_like(keep_last=keep_last)
+    with pytest.warns(TruncationWarning):
+        found = ids(front, "abcdefghij")
+    kept = keep_last or 2  # without it the suffix is found by its place
+    whole = [*(letters[letter] for letter in "abcdefghij"), *end]
+    assert found == whole[: 8 - kept] + whole[-kept:]
+
+
+@pytest.mark.parametrize("text", ["a <|endoftext|> b", "<|endoftext|>b", "b <|endoftext|>"])
+def test_a_special_token_in_a_text_is_read_and_moves_no_end(text: str) -> None:
+    front, letters, end = gpt2_like(max_tokens=16)
+    parts = text.split("<|endoftext|>")
+    left, right = ([letters[letter.replace(" ", "Ġ")] for letter in part] for part in parts)
+    assert ids(front, text) == [*left, end[1], *right, *end]
+    with pytest.warns(TruncationWarning):
+        cut = ids(front, text + "c" * 30)
+    assert len(cut) == 16
+    assert cut[-2:] == end
+
+
+def test_a_special_token_alone_is_a_text_or_a_text_error(front: TextFrontEnd) -> None:
+    gpt2, _, end = gpt2_like()
+    assert ids(gpt2, "<|endoftext|>") == [end[1], *end]
+    assert ids(front, "[SEP] dog [PAD]") == [CLS, SEP, WORDS.index("dog"), 0, SEP]
+
+
 def test_tokens_of_a_text_do_not_depend_on_company_or_threads(shipped: TextFrontEnd) -> None:
     texts = ["a slow banjo melody", "dog", "Glühwürmchen & naïve ♪ 音", "rain on a tin roof, far"]
     alone = [ids(shipped, text) for text in texts]

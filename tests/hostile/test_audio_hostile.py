@@ -94,6 +94,7 @@ class Spec:
     rate_hz = RATE
     window_s = 5.0
     hop_s = 5.0
+    padding = "repeat"
 
 
 def test_decode_bombs_are_refused_at_once_and_cost_no_memory() -> None:
