@@ -174,6 +174,11 @@ def parser() -> argparse.ArgumentParser:
     search.add_argument("--by-example", metavar="FILE", help="a sound to search by instead")
     search.add_argument("-k", type=_positive, default=10, help="how many clips (default: 10)")
 
+    caption = runs_model(verb("caption", verbs.caption, "a sentence about each sound"))
+    caption.add_argument("files", metavar="FILE", nargs="+")
+    caption.add_argument("--beam", type=_positive, metavar="N", help="sentences kept in the search")
+    caption.add_argument("--max-tokens", type=_positive, metavar="N", help="longest caption")
+
     info = verb("info", verbs.info, "what a bundle or collection holds")
     info.add_argument("path", metavar="PATH")
     verify = verb("verify", verbs.verify, "check every digest of a bundle or collection")

@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
@@ -24,9 +24,11 @@ from clap_engine.arrays import Float32, l2_normalize
 from clap_engine.errors import AudioError, ClosedError, ForkedError
 from clap_engine.limits import DEFAULT_LIMITS, Limits
 from clap_engine.matryoshka import truncate
+from clap_engine.placement import Placement
 
 if TYPE_CHECKING:
     from clap_engine.audio import Source
+    from clap_engine.caption import Caption, Captioner
     from clap_engine.collection import Collection
     from clap_engine.encoders import AudioEncoder, TextEncoder
 
@@ -37,7 +39,7 @@ log = logging.getLogger("clap_engine")
 # One text or one window stops gaining beyond this; further cores serve further requests.
 MAX_DEFAULT_THREADS = 4
 
-Encoder = TypeVar("Encoder", "TextEncoder", "AudioEncoder")
+Encoder = TypeVar("Encoder", "TextEncoder", "AudioEncoder", "Captioner")
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,10 @@ class Engine:
         threads: int | None = None,
         limits: Limits = DEFAULT_LIMITS,
         providers: Sequence[str] | None = None,
+        provider: str | None = None,
+        strict_provider: bool = False,
+        gpu_mem_limit: int | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
     ) -> None:
         if threads is not None and threads < 1:
             raise ValueError(f"threads is {threads}; give at least 1, or None for the default")
@@ -100,10 +106,17 @@ class Engine:
         self.limits = limits
         self.threads = default_threads() if threads is None else threads
         self._precision = precision
-        self._providers = None if providers is None else list(providers)
+        self._placement = Placement(
+            provider=provider,
+            providers=None if providers is None else tuple(providers),
+            is_strict=strict_provider,
+            gpu_mem_limit=gpu_mem_limit,
+            cache_dir=None if cache_dir is None else Path(cache_dir),
+        )
         self._lock = threading.RLock()
         self._text: TextEncoder | None = None
         self._audio: AudioEncoder | None = None
+        self._captioner: Captioner | None = None
         self._pid = os.getpid()
         self._closed = False
 
@@ -137,12 +150,14 @@ class Engine:
         """What turns a score into a probability, where the bundle knows it."""
         return dict(self.bundle.manifest.calibration)
 
-    def warm(self, *, text: bool = True, audio: bool = True) -> None:
-        """Load these towers now instead of with the first text or sound."""
+    def warm(self, *, text: bool = True, audio: bool = True, caption: bool = False) -> None:
+        """Load these graphs now instead of with the first text or sound."""
         if text:
             self._text_encoder().warm()
         if audio:
             self._audio_encoder().warm()
+        if caption:
+            self._caption_encoder().warm()
 
     def embed_text(self, texts: str | Sequence[str], *, dim: int | None = None) -> Float32:
         """N texts -> [N, D] unit rows; `dim` takes a rung of the ladder instead of all of D."""
@@ -196,6 +211,43 @@ class Engine:
         span_rows = np.concatenate(spans).astype(np.float64)
         return np.concatenate(vectors), span_rows, float(span_rows[-1, 1])
 
+    def caption(
+        self, source: Source, *, beams: int | None = None, max_tokens: int | None = None
+    ) -> Caption:
+        """One clip -> a sentence about it; a long clip is described by the mean of its windows."""
+        native, spans = self._native(source)
+        mean = clip_embedding(native if len(native) == 1 else l2_normalize(native))
+        captioner = self._caption_encoder()
+        (caption,) = captioner.caption(mean[None], beams=beams, max_tokens=max_tokens)
+        return replace(caption, start_s=float(spans[0, 0]), end_s=float(spans[-1, 1]))
+
+    def caption_windows(
+        self, source: Source, *, beams: int | None = None, max_tokens: int | None = None
+    ) -> list[Caption]:
+        """One clip -> a sentence about each of its windows, in order."""
+        native, spans = self._native(source)
+        captioner = self._caption_encoder()
+        captions = captioner.caption(native, beams=beams, max_tokens=max_tokens)
+        return [
+            replace(caption, start_s=float(start_s), end_s=float(end_s))
+            for caption, (start_s, end_s) in zip(captions, spans, strict=True)
+        ]
+
+    def _native(self, source: Source) -> tuple[Float32, Float64]:
+        """One clip -> what captions are made of [W, D_native], spans in seconds [W, 2]."""
+        from clap_engine import audio
+
+        self._check_open()
+        self._caption_encoder()  # a bundle without caption graphs is refused before any work
+        encoder = self._audio_encoder()
+        rows, spans = [], []
+        for waveforms, span in audio.windows(source, self.bundle.manifest.audio, self.limits):
+            rows.append(encoder.encode_native(waveforms))
+            spans.append(span)
+        if not rows:
+            raise AudioError("the clip holds no sample; give a sound that lasts")
+        return np.concatenate(rows), np.concatenate(spans).astype(np.float64)
+
     def collection(
         self, path: str | os.PathLike[str], *, create: bool = False, read_only: bool = False
     ) -> Collection:
@@ -208,10 +260,11 @@ class Engine:
         )
 
     def close(self) -> None:
-        """Free both towers; a second call does nothing."""
+        """Free all graphs; a second call does nothing."""
         with self._lock:
             self._closed = True
-            encoders, self._text, self._audio = (self._text, self._audio), None, None
+            encoders = (self._text, self._audio, self._captioner)
+            self._text = self._audio = self._captioner = None
         for encoder in encoders:
             if encoder is not None:
                 encoder.close()
@@ -238,7 +291,7 @@ class Engine:
         if self._closed:
             raise ClosedError("the engine is closed; call clap_engine.load() again")
         if os.getpid() != self._pid:
-            if self._text is not None or self._audio is not None:
+            if any((self._text, self._audio, self._captioner)):
                 # onnxruntime's threads don't survive fork(): a run in the child waits for ever.
                 raise ForkedError(
                     "this engine's towers were loaded before fork(); load an engine in the child, "
@@ -265,12 +318,21 @@ class Engine:
                 self._audio = self._load(AudioEncoder)
             return self._audio
 
+    def _caption_encoder(self) -> Captioner:
+        from clap_engine.caption import Captioner
+
+        with self._lock:
+            self._check_open()
+            if self._captioner is None:
+                self._captioner = self._load(Captioner)
+            return self._captioner
+
     def _load(self, kind: type[Encoder]) -> Encoder:
         return kind(
             self.bundle,
             precision=self._precision,
             threads=self.threads,
-            providers=self._providers,
+            placement=self._placement,
             limits=self.limits,
         )
 
@@ -290,11 +352,20 @@ def load(
     threads: int | None = None,
     limits: Limits = DEFAULT_LIMITS,
     providers: Sequence[str] | None = None,
+    provider: str | None = None,
+    strict_provider: bool = False,
+    gpu_mem_limit: int | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
 ) -> Engine:
     """An engine over the bundle that ships, or over the one named or pointed at.
 
     A name is looked up among the installed models, then in `models_dir`. No graph is loaded
     until a text or a sound is embedded.
+
+    `provider` is "cpu", "cuda", "tensorrt" or "openvino", or None for the best that onnxruntime
+    has here; `providers` names onnxruntime's own instead. With `strict_provider` a graph that
+    would fall to the CPU is an error. `gpu_mem_limit` counts bytes; `cache_dir` is where TensorRT
+    and OpenVINO keep what they compiled.
     """
     bundle = bundles.open(bundles.find(name_or_path, models_dir=models_dir))
     if bundle.manifest.demonstration:
@@ -302,4 +373,14 @@ def load(
             "%s is a small demonstration model; convert a larger one for serious work",
             bundle.manifest.id,
         )
-    return Engine(bundle, precision=precision, threads=threads, limits=limits, providers=providers)
+    return Engine(
+        bundle,
+        precision=precision,
+        threads=threads,
+        limits=limits,
+        providers=providers,
+        provider=provider,
+        strict_provider=strict_provider,
+        gpu_mem_limit=gpu_mem_limit,
+        cache_dir=cache_dir,
+    )

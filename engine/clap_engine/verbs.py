@@ -18,7 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clap_engine import report
-from clap_engine.errors import IntegrityError, ManifestError, NotFoundError, TextError
+from clap_engine.errors import (
+    AudioError,
+    IntegrityError,
+    ManifestError,
+    NotFoundError,
+    TextError,
+)
 from clap_engine.progress import ProgressLine
 
 if TYPE_CHECKING:
@@ -174,6 +180,29 @@ def search(arguments: argparse.Namespace) -> int:
         report.print_rows(HIT_HEADER, _hit_rows(result.hits), right=(0, 1))
         print(report.milliseconds(result.timings_ms), file=sys.stderr)
     return OK
+
+
+def caption(arguments: argparse.Namespace) -> int:
+    """A sentence about each sound."""
+    captions, failed = [], []
+    with _engine(arguments) as engine:
+        engine.warm(text=False, audio=False, caption=True)  # no graphs: said once, not per file
+        for file in arguments.files:
+            try:
+                found = engine.caption(file, beams=arguments.beam, max_tokens=arguments.max_tokens)
+            except (AudioError, NotFoundError) as error:
+                failed.append({"file": file, "error": str(error)})
+                continue
+            captions.append({"file": file, **asdict(found)})
+    if arguments.json:
+        report.print_json({"captions": captions, "failed": failed})
+    else:
+        rows = [(c["file"], f"{c['score']:.3f}", c["text"]) for c in captions]
+        report.print_rows(("clip", "score", "caption"), rows, right=(1,))
+        for failure in failed:
+            line = f"clap-engine: {failure['file']}: {failure['error']}"
+            print(report.printable(line), file=sys.stderr)
+    return SOME_FAILED if failed else OK
 
 
 def info(arguments: argparse.Namespace) -> int:
