@@ -40,7 +40,7 @@ def quantize_text(
     text a call. `samples` must resemble what will be asked, short names and long sentences alike.
     """
     smoothed = smooth(model, samples, smoothing)
-    rewriter = _Rewriter(smoothed, bits)
+    rewriter = Rewriter(smoothed, bits)
     for node in smoothed.graph.node:
         rewriter.rewrite(node)
     return rewriter.model()
@@ -63,8 +63,8 @@ def _scale(peak: Float32, top: int) -> Float32:
     return np.where(scale > 0, scale, np.float32(1)).astype(np.float32)
 
 
-class _Rewriter:
-    """Copies nodes, replacing those over constant weights."""
+class Rewriter:
+    """Copies nodes, replacing those over constant weights; quantize_towers.py knows other ways."""
 
     def __init__(self, model: onnx.ModelProto, bits: int) -> None:
         self._source = model
@@ -134,6 +134,9 @@ class _Rewriter:
         """Rows are looked up as int8 and scaled after."""
         table, ids = node.input
         out = node.output[0]
+        if any(a.name == "axis" and a.i == 1 for a in node.attribute):
+            self._gather_columns(table, ids, out)
+            return
         values, scale = quantize_rows(self._constants[table])
         rows = self._node("Gather", [self._constant(f"{table}.int8", values), ids], f"{out}.int8")
         rows = self._node("Cast", [rows], f"{out}.float", to=onnx.TensorProto.FLOAT)
@@ -141,11 +144,24 @@ class _Rewriter:
         scales = self._node("Gather", [scales, ids], f"{out}.scale")
         self._node("Mul", [rows, scales], out)
 
+    def _gather_columns(self, table: str, ids: str, out: str) -> None:
+        """[H, V], [B, L] -> [H, B, L], of a table that a product shares: stored once for both."""
+        values, scales = quantize_columns(self._constants[table], self._bits)
+        weight = self._constant(f"{table}.int8", values)
+        columns = self._node("Gather", [weight, ids], f"{out}.int8", axis=1)
+        columns = self._node("Cast", [columns], f"{out}.float", to=onnx.TensorProto.FLOAT)
+        scale = self._node(
+            "Gather", [self._constant(f"{table}.scale", scales), ids], f"{out}.scale"
+        )
+        self._node("Mul", [columns, scale], out)
+
     def _product(self, node: onnx.NodeProto) -> None:
+        self._tensor(node.input[0], node.input[1], self._weight(node), node.output[0])
+
+    def _tensor(self, x: str, name: str, weight: Float32, out: str) -> None:
         """DynamicQuantizeLinear -> MatMulInteger -> Cast -> Mul, which onnxruntime fuses."""
-        name, out = node.input[1], node.output[0]
-        values, scale, zero = self._activation(node.input[0])
-        weights, scales = quantize_columns(self._weight(node), self._bits)
+        values, scale, zero = self._activation(x)
+        weights, scales = quantize_columns(weight, self._bits)
         weights_zero = self._constant("zero.int8", np.zeros((), np.int8))
         total = self._node(
             "MatMulInteger",
@@ -158,7 +174,8 @@ class _Rewriter:
 
     def _attention(self, node: onnx.NodeProto) -> None:
         """Attention -> QAttention: the product for query, key and value in int8."""
-        x, name, bias, mask = node.input
+        x, name, bias = node.input[:3]
+        mask = node.input[3] if len(node.input) > 3 else ""  # causal towers need none
         values, scale, zero = self._activation(x)
         weights, scales = quantize_columns(self._weight(node), self._bits)
         self._node(

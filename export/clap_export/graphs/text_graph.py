@@ -9,17 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import onnx
 
 from clap_engine.arrays import Float32
 from clap_engine.errors import ArrayError
-from clap_export.graphs.builder import MICROSOFT, GraphBuilder
+from clap_export.graphs.bert_layers import BertLayers
+from clap_export.graphs.builder import GraphBuilder
 from clap_export.minilm import EncoderConfig, SentenceEncoder
-
-# Added to the scores of padded places. Not -inf (a row of padding alone would be NaN), and far
-# enough that exp() is exactly 0: values near -100 leave denormals, which run 20 times slower.
-MASKED = -10_000.0
 
 
 @dataclass(frozen=True)
@@ -65,10 +61,14 @@ def build(
         anchors = None
     g = GraphBuilder("text")
     mask = g.node("Cast", ["attention_mask"], to=onnx.TensorProto.FLOAT)  # [B, L]
-    x = _embeddings(g, encoder, max_tokens)
+    bert = BertLayers(encoder.weights, encoder.config.heads, encoder.config.eps)
+    words, positions = bert.words(g), bert.positions(g, 0, max_tokens)
+    # Slice by Shape, not Gather by Range: onnxruntime 1.31.1 rewrites the latter wrongly.
+    length = g.node("Shape", ["input_ids"], start=1, end=2)
+    x = bert.embeddings(g, words, g.node("Slice", [positions, g.ints(0), length, g.ints(0)]))
     places = g.node("Cast", ["attention_mask"], to=onnx.TensorProto.INT32)
     for i in range(encoder.config.layers):
-        x = _layer(g, encoder, i, x, places)
+        x = bert.layer(g, i, x, places)
     sentence = _normalize(g, _mean_pool(g, x, mask))
     _project(g, sentence, head, anchors)
     dim = head.weight.shape[1]
@@ -101,53 +101,6 @@ def check_parts(config: EncoderConfig, head: TextHead, anchors: Anchors | None) 
         raise ArrayError(
             f"blend {anchors.blend}, tau {anchors.tau}: 0 <= blend <= 1 and tau > 0 are needed"
         )
-
-
-def _embeddings(g: GraphBuilder, encoder: SentenceEncoder, max_tokens: int | None) -> str:
-    """Word + position + (constant) segment embeddings, normalised: [B, L, H]."""
-    weights = encoder.weights
-    words = g.constant(weights["embeddings.word_embeddings.weight"], "words")
-    # One segment only, so its row is added to every position once and for all.
-    positions = (
-        weights["embeddings.position_embeddings.weight"][:max_tokens]
-        + weights["embeddings.token_type_embeddings.weight"][0]
-    )
-    # Slice by Shape, not Gather by Range: onnxruntime 1.31.1 rewrites the latter wrongly.
-    length = g.node("Shape", ["input_ids"], start=1, end=2)
-    place = g.node("Slice", [g.constant(positions, "positions"), g.ints(0), length, g.ints(0)])
-    x = g.node("Add", [g.node("Gather", [words, "input_ids"]), place])
-    return _layer_norm(g, encoder, "embeddings.LayerNorm", x)
-
-
-def _layer(g: GraphBuilder, encoder: SentenceEncoder, i: int, x: str, places: str) -> str:
-    """One post-norm transformer layer: [B, L, H] -> [B, L, H]."""
-    name = f"encoder.layer.{i}."
-    attended = _attention(g, encoder, name + "attention.", x, places)
-    attended = _linear(g, encoder, name + "attention.output.dense", attended)
-    x = _layer_norm(g, encoder, name + "attention.output.LayerNorm", g.node("Add", [attended, x]))
-    weight, shift = _weight(g, encoder, name + "intermediate.dense")
-    inner = g.node("MatMul", [x, weight])
-    inner = g.node("BiasGelu", [inner, shift], domain=MICROSOFT)  # erf, not tanh
-    inner = _linear(g, encoder, name + "output.dense", inner)
-    return _layer_norm(g, encoder, name + "output.LayerNorm", g.node("Add", [inner, x]))
-
-
-def _attention(g: GraphBuilder, encoder: SentenceEncoder, name: str, x: str, places: str) -> str:
-    """Self-attention as onnxruntime's own operator: [B, L, H] -> [B, L, H].
-
-    In float32 it costs what explicit products and a softmax cost; its int8 twin is 8 % of the
-    whole tower faster.
-    """
-    parts = ("query", "key", "value")
-    weight = np.concatenate([encoder.weights[f"{name}self.{p}.weight"] for p in parts]).T
-    shift = np.concatenate([encoder.weights[f"{name}self.{p}.bias"] for p in parts])
-    return g.node(
-        "Attention",
-        [x, g.constant(weight, name + "qkv.weight"), g.constant(shift, name + "qkv.bias"), places],
-        domain=MICROSOFT,
-        num_heads=encoder.config.heads,
-        mask_filter_value=MASKED,
-    )
 
 
 def _mean_pool(g: GraphBuilder, x: str, mask: str) -> str:
@@ -197,19 +150,3 @@ def _normalize(g: GraphBuilder, x: str, out: str | None = None) -> str:
     """Unit rows; a zero row stays zero."""
     norm = g.node("ReduceL2", [x], axes=[-1], keepdims=1)
     return g.node("Div", [x, g.node("Max", [norm, g.scalar(1e-12)])], out=out)
-
-
-def _weight(g: GraphBuilder, encoder: SentenceEncoder, name: str) -> tuple[str, str]:
-    weight = g.constant(encoder.weights[name + ".weight"].T, name + ".weight")
-    return weight, g.constant(encoder.weights[name + ".bias"], name + ".bias")
-
-
-def _linear(g: GraphBuilder, encoder: SentenceEncoder, name: str, x: str) -> str:
-    weight, shift = _weight(g, encoder, name)
-    return g.node("Add", [g.node("MatMul", [x, weight]), shift])
-
-
-def _layer_norm(g: GraphBuilder, encoder: SentenceEncoder, name: str, x: str) -> str:
-    scale = g.constant(encoder.weights[name + ".weight"], name + ".weight")
-    shift = g.constant(encoder.weights[name + ".bias"], name + ".bias")
-    return g.node("LayerNormalization", [x, scale, shift], axis=-1, epsilon=encoder.config.eps)
