@@ -63,5 +63,51 @@ def model_card(manifest: Manifest, scalars: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def converted_card(manifest: Manifest) -> str:
+    """README.md of a converted model: what it is, its licences, how near it is to its source."""
+    exact = manifest.parity["fp32"]
+    sample = manifest.parity["measured_on"]
+    lines = [
+        f"# {manifest.id}",
+        "",
+        manifest.description,
+        "",
+        f"Audio: {manifest.audio.rate_hz} Hz, windows of {manifest.audio.window_s:g} s. "
+        f"Text: at most {manifest.text.max_tokens} tokens. Embeddings: {manifest.dim} dims, "
+        f"ladder {_list(manifest.ladder)}.",
+        "",
+        "| licence | |",
+        "|---|---|",
+        *(f"| {name.replace('_', ' ')} | {text} |" for name, text in manifest.licences.items()),
+        "",
+        f"## Parity, on {sample['texts']} texts and {sample['sounds']} sounds",
+        "",
+        "Float32 against the source in torch, largest difference of one entry: "
+        + ", ".join(f"{name} {error:g}" for name, error in exact["max_error"].items())
+        + ".",
+        "",
+        "| against float32 | centred cosine, text | audio | top-1 | top-10 | zero-shot | least |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, row in manifest.parity.items():
+        if isinstance(row, dict) and "both" in row:
+            cosine = [row[side]["centred_mean"] for side in ("text", "audio")]
+            least = min(row[side]["centred_min"] for side in ("text", "audio"))
+            lines.append(
+                f"| {name} | {cosine[0]:.4f} | {cosine[1]:.4f} | {row['both']['top1']:.3f} "
+                f"| {row['both']['top10']:.3f} | {row['zero_shot']['agreement']:.3f} of "
+                f"{row['zero_shot']['decided']} | {least:.4f} |"
+            )
+    head = manifest.parity.get("head", {})
+    if "loss" in head:
+        lines += ["", "## What the head loses of the source's own ranking", ""]
+        lines += ["| dims | top-10 kept | top-1 kept | score error, 99 % |", "|---|---|---|---|"]
+        lines += [
+            f"| {rung} | {row['top10']:.3f} | {row['top1']:.3f} | {row['error']:.4f} |"
+            for rung, row in head["loss"].items()
+        ]
+    return "\n".join(lines) + "\n"
+
+
 def _list(dims: tuple[int, ...]) -> str:
     return ", ".join(map(str, dims))

@@ -36,11 +36,13 @@ VERBS = (
     ),
     Verb("corpus", "clap_export.commands.corpus", "render the training corpus"),
     Verb("train mini", "clap_export.commands.train_mini", "train clap-mini from a corpus"),
+    Verb("convert", "clap_export.commands.convert", "turn real CLAP weights into a bundle"),
     Verb("quantize", "clap_export.commands.quantize", "add int8 graphs to a bundle"),
     Verb("parity", "clap_export.commands.parity", "compare the precisions of a bundle"),
     Verb(
         "pack mini", "clap_export.commands.pack_mini", "build the bundle clap-mini from its weights"
     ),
+    Verb("pack", "clap_export.commands.pack", "check a bundle's gates and licences; drop graphs"),
 )
 
 

@@ -36,6 +36,9 @@ class FrontEnd:
     # A float32 rfft agrees with float64 to 1e-3 dB only this far under the window's peak.
     floor_db: float = 80.0
     padding: str = "repeat"
+    reference: str = "peak"
+    amin: float = 1e-10
+    pad_mode: str = "zero"
     fmin_hz: float = 40.0
     fmax_hz: float = 14_000.0
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 
 from clap_engine import __version__
@@ -89,7 +90,7 @@ def pack(
     files = {
         "frontend.npz": frontend,
         "tokenizer.json": encoder.tokenizer_json,
-        "goldens.npz": _npz(text=texts["fp32"], audio=waves["fp32"]),
+        "goldens.npz": npz(text=texts["fp32"], audio=waves["fp32"]),
         "NOTICE": card.notice().encode(),
     }
     files |= {spec.file: audio.graphs[p] for p, spec in audio_spec.graphs.items()}
@@ -231,7 +232,8 @@ def _on_gallery(
     return held_out.measure(gallery, towers)
 
 
-def _npz(**arrays: Float32) -> bytes:
+def npz(**arrays: npt.NDArray[Any]) -> bytes:
+    """Arrays as the bytes of an npz file."""
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     return buffer.getvalue()

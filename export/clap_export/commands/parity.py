@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 from clap_engine import bundle as bundles
 from clap_engine.errors import NotFoundError
-from clap_export import bundle_towers, held_out
+from clap_export import bundle_towers, converted, held_out
 from clap_export.parity import Gate, compare
 from clap_export.probe_texts import probe_texts
+from clap_export.probes import Sizes
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -35,8 +37,12 @@ def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
     if "fp32" not in shared or not others:
         raise NotFoundError(
             f"{args.bundle} holds {', '.join(sorted(shared))}; fp32 and another are needed: "
-            "clap-export pack mini --precisions fp32,int8"
+            "clap-export quantize, or pack mini --precisions fp32,int8"
         )
+    if converted.is_converted(bundle.manifest):
+        made = converted.samples(bundle, Sizes(), args.sounds)
+        converted.compare(bundle, made, Gate(), say, os.cpu_count() or 1)
+        return 0
     towers = {name: bundle_towers.towers(bundle, name) for name in ("fp32", *others)}
     texts = probe_texts(bundle.read(bundle.manifest.text.tokenizer), args.texts)
     windows = bundle_towers.log_mels(bundle, args.sounds) if args.sounds else None

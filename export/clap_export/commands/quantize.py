@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +18,10 @@ from clap_engine import bundle as bundles
 from clap_engine.bundle import Bundle
 from clap_engine.errors import AudioError
 from clap_engine.manifest import GraphSpec, Manifest
-from clap_export import bundle_towers, parts
+from clap_export import bundle_towers, converted, parts
 from clap_export.pack import parity_rows, tolerance, with_scales, write_bundle
 from clap_export.parity import Gate
+from clap_export.probes import Sizes
 
 # Fewer leave the ranges of activations open, and rankings over too few rows say nothing.
 LEAST_WINDOWS = 32
@@ -28,7 +30,9 @@ LEAST_WINDOWS = 32
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `clap-export quantize`."""
     parser.add_argument("bundle", type=Path, help="directory of a bundle that holds fp32")
-    parser.add_argument("--sounds", type=Path, required=True, help="folder to calibrate on")
+    parser.add_argument(
+        "--sounds", type=Path, help="folder to calibrate on; converted bundles need none"
+    )
     parser.add_argument("--out", type=Path, required=True, help="directory of the new bundle")
     parser.add_argument("--no-gate", action="store_true", help="keep what differs too much")
 
@@ -36,7 +40,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
     """Quantize both towers, compare, write."""
     bundle = bundles.open(args.bundle)
-    manifest = quantized(bundle, args.sounds, args.out, None if args.no_gate else Gate())
+    gate = None if args.no_gate else Gate()
+    if converted.is_converted(bundle.manifest):
+        made = converted.samples(bundle, Sizes(), args.sounds)
+        manifest = converted.with_int8(bundle, made, args.out, gate, say, os.cpu_count() or 1)
+    elif args.sounds is None:
+        raise AudioError("--sounds is missing: a folder of sounds to calibrate on")
+    else:
+        manifest = quantized(bundle, args.sounds, args.out, gate)
     for name, row in manifest.parity.items():
         say(f"{name}: {json.dumps(row)}")
     say(f"{manifest.id} {manifest.revision[:12]} at {args.out}")
