@@ -54,7 +54,8 @@ def build(
     loudest = g.node("ReduceMax", [x], axes=[2], keepdims=0)
     x = g.node("Add", [loudest, g.node("ReduceMean", [x], axes=[2], keepdims=0)])
     weight = g.constant(state[prefix + "fc1.weight"].T, "fc1.weight")
-    x = g.node("Gemm", [x, weight, g.constant(state[prefix + "fc1.bias"], "fc1.bias")])
+    x = g.node("MatMul", [x, weight])
+    x = g.node("Add", [x, g.constant(state[prefix + "fc1.bias"], "fc1.bias")])
     if projection is None:
         projection = prefix.partition("base.")[0] + "projection."
     widths = add_projection(g, g.node("Relu", [x]), state, projection, head or HeadGraph())
