@@ -1,7 +1,7 @@
 """One text of 8 tokens -> its embedding.
 
 In:  msclap's get_text_embeddings as shipped, and our graphs over the same seeded weights in true
-     layout, plain and with outliers; the same texts by turns; two threads each.
+     layout, plain and with outliers; the same texts in alternating bursts; two threads each.
 Out: the ratio; how near each precision is; the form that passed its gate.
 Knows nothing about audio or search. Random weights: speed and numerics, not quality.
 
@@ -113,7 +113,7 @@ def test_embed_one_text(
     if precision == "fp32":
         wanted = np.concatenate([l2_normalize(contenders.msclaps(text)) for text in texts])
         assert np.abs(np.concatenate([ours(text) for text in texts]) - wanted).max() < EXACT
-    result = race(benchmark, ours, contenders.msclaps, texts, rounds=2 if smoke else 30, burst=1)
+    result = race(benchmark, ours, contenders.msclaps, texts, rounds=2 if smoke else 60)
     fixture = request.node.callspec.params["contenders"]
     note(
         benchmark,
@@ -124,6 +124,7 @@ def test_embed_one_text(
         result.ratio,
         goal=GOAL if precision == "int8" else None,
         processor_ratio=result.processor_ratio,
+        ratio_by_turns=result.ratio_by_turns,
         form=form,
         graph_mb=round(len(contenders.graphs[form]) / 1e6, 1),
         parity={name: row.as_json() for name, row in contenders.parity.items()},

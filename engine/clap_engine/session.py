@@ -63,7 +63,8 @@ class GraphSession:
         options = [(provider, _options(provider, placement, precision)) for provider in wanted]
         self.name = name
         self._pid = os.getpid()
-        before = hugepages.mappings()
+        hugepages.give_back_freed()
+        before = hugepages.resident()
         self._session: Any = _elsewhere(
             lambda: _load_first(runtime, data, name, threads, options, placement)
         )

@@ -13,15 +13,29 @@ SIZE = 8 * hugepages.LARGE_PAGE
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives advice on pages")
 def test_new_memory_is_found_and_keeps_its_contents() -> None:
-    before = hugepages.mappings()
-    # Straight from the system: malloc might reuse memory that was mapped before.
+    before = hugepages.resident()
     fresh = mmap.mmap(-1, SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     array = np.frombuffer(fresh, np.int32)
     array[:] = np.arange(len(array))
     spans = hugepages.added(before)
-    assert any(start <= array.ctypes.data < end for start, end in spans)
+    middle = array.ctypes.data + array.nbytes // 2
+    assert any(start <= middle < end for start, end in spans)
     assert hugepages.move(spans) <= sum(end - start for start, end in spans)
     np.testing.assert_array_equal(array, np.arange(len(array)))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives advice on pages")
+def test_memory_of_an_older_mapping_is_found() -> None:
+    # As malloc does it: the mapping was there, its pages were given back, a load takes them again.
+    old = mmap.mmap(-1, 2 * SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    array = np.frombuffer(old, np.uint8)
+    array[:SIZE] = 1
+    before = hugepages.resident()
+    assert hugepages.added(before) == []
+    array[SIZE:] = 1
+    spans = hugepages.added(before)
+    assert any(start <= array.ctypes.data + 3 * SIZE // 2 < end for start, end in spans)
+    assert not any(start <= array.ctypes.data + SIZE // 2 < end for start, end in spans)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives advice on pages")
@@ -30,16 +44,18 @@ def test_memory_that_is_gone_is_refused_and_nothing_breaks() -> None:
 
 
 def test_nothing_new_means_nothing_to_do() -> None:
-    assert hugepages.added(hugepages.mappings()) == []
+    hugepages.give_back_freed()
+    assert hugepages.added(hugepages.resident()) == []
     assert hugepages.move([]) == 0
 
 
 def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = hugepages.mappings()
+    before = hugepages.resident()
     array = np.ones(SIZE, np.uint8)
     spans = hugepages.added(before)
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert hugepages.mappings() == {}
-    assert hugepages.added({}) == []
+    hugepages.give_back_freed()
+    assert not len(hugepages.resident())
+    assert hugepages.added(before) == []
     assert hugepages.move(spans) == 0
     assert array.all()
