@@ -12,6 +12,7 @@ from typing import Any
 
 from clap_engine.manifest import Manifest
 from clap_export import minilm
+from clap_export.tower_parity import said
 
 RANDOM = (
     "**The heads and the audio tower of this bundle are random.** It exists so that everything "
@@ -95,7 +96,7 @@ def converted_card(manifest: Manifest) -> str:
             least = min(row[side]["centred_min"] for side in ("text", "audio"))
             lines.append(
                 f"| {name} | {cosine[0]:.4f} | {cosine[1]:.4f} | {row['both']['top1']:.3f} "
-                f"| {row['both']['top10']:.3f} | {row['zero_shot']['agreement']:.3f} of "
+                f"| {row['both']['top10']:.3f} | {said(row['zero_shot']['agreement'])} of "
                 f"{row['zero_shot']['decided']} | {least:.4f} |"
             )
     head = manifest.parity.get("head", {})

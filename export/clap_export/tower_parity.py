@@ -34,7 +34,7 @@ class TowerParity:
     audio: Parity
     top1: float  # of sounds for a text, both towers changed
     top10: float
-    zero_shot: float  # share of sounds whose best label is the same, near ties left out
+    zero_shot: float | None  # share of sounds whose best label is the same, near ties left out
     decided: int  # sounds that are no near tie
     error: dict[str, float]  # tower -> largest difference of one entry
 
@@ -44,7 +44,10 @@ class TowerParity:
             "text": self.text.as_json(),
             "audio": self.audio.as_json(),
             "both": {"top1": round(self.top1, 4), "top10": round(self.top10, 4)},
-            "zero_shot": {"agreement": round(self.zero_shot, 4), "decided": self.decided},
+            "zero_shot": {
+                "agreement": None if self.zero_shot is None else round(self.zero_shot, 4),
+                "decided": self.decided,
+            },
             "max_error": {name: float(f"{value:.3g}") for name, value in self.error.items()},
         }
 
@@ -53,7 +56,7 @@ class TowerParity:
         return (
             f"centred cosine text {self.text.centred_mean:.4f} audio {self.audio.centred_mean:.4f}"
             f"  top-10 {self.top10:.3f}  top-1 {self.top1:.3f}"
-            f"  zero-shot {self.zero_shot:.3f} of {self.decided}"
+            f"  zero-shot {said(self.zero_shot)} of {self.decided}"
             f"  max error {max(self.error.values()):.2g}"
         )
 
@@ -88,7 +91,11 @@ def check(parity: TowerParity, name: str, gate: Gate) -> None:
         "centred cosine of texts": (parity.text.centred_mean, gate.centred_mean),
         "centred cosine of sounds": (parity.audio.centred_mean, gate.centred_mean),
         "top-10 overlap": (parity.top10, gate.top10),
-        "zero-shot agreement": (parity.zero_shot, gate.zero_shot),
+        **(
+            {}
+            if parity.zero_shot is None
+            else {"zero-shot agreement": (parity.zero_shot, gate.zero_shot)}
+        ),
     }
     short = [f"{key} {value:.4f} (at least {least})" for key, (value, least) in found.items()
              if not value >= least]  # fmt: skip
@@ -116,7 +123,8 @@ def check_recorded(parity: Mapping[str, Any], precisions: Iterable[str], gate: G
                 for side in ("text", "audio")
             ]
             found.append(("top-10 overlap", row["both"]["top10"], gate.top10))
-            found.append(("zero-shot agreement", row["zero_shot"]["agreement"], gate.zero_shot))
+            if row["zero_shot"]["decided"]:
+                found.append(("zero-shot agreement", row["zero_shot"]["agreement"], gate.zero_shot))
         else:
             rows = {name: parity.get(f"{name}.{precision}") for name in ("text", "audio")}
             if not all(isinstance(one, Mapping) for one in rows.values()):
@@ -142,12 +150,17 @@ def check_exact(error: float, name: str, gate: Gate) -> None:
         )
 
 
-def _decisions(reference: Float32, candidate: Float32, near: float) -> tuple[float, int]:
+def said(share: float | None) -> str:
+    """A share in a table; a dash where nothing was there to be counted, which proves nothing."""
+    return "-" if share is None else f"{share:.3f}"
+
+
+def _decisions(reference: Float32, candidate: Float32, near: float) -> tuple[float | None, int]:
     """[M, labels] twice -> share of rows with the same best label, and how many were counted."""
     best_two = np.sort(reference, axis=1)[:, -2:]
     decided = best_two[:, 1] - best_two[:, 0] > near
     if not decided.any():
-        return 1.0, 0
+        return None, 0
     same = reference.argmax(axis=1) == candidate.argmax(axis=1)
     return float(same[decided].mean()), int(decided.sum())
 

@@ -42,7 +42,7 @@ def test_int8_is_near_and_stores_the_table_once() -> None:
     state = small_state(0)
     mapper, decoder = mapper_graph.build(state), gpt2_decoder_graph.build(state)
     spoken = quantize_captions.quantize(mapper, decoder, sounds(0, 8), EVERYTHING)
-    assert spoken.form == Form.TENSOR.name
+    assert spoken.form == "TENSOR + TENSOR"
     assert spoken.parity.centred_mean > 0.95
     assert spoken.parity.n == 4 * (1 + 8 + 8)
     sizes = [int(np.prod(t.dims)) for t in spoken.decoder.graph.initializer]
@@ -61,7 +61,7 @@ def test_the_table_must_be_conditioned_too(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_safer_form_takes_clips_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quantize_captions, "FORMS", (Form.ROWS,))
+    monkeypatch.setattr(quantize_captions, "FORMS", ((Form.ROWS, Form.ROWS),))
     state = small_state(0)
     models = mapper_graph.build(state), gpt2_decoder_graph.build(state)
     spoken = quantize_captions.quantize(*models, sounds(0, 8))

@@ -56,7 +56,10 @@ def test_near_ties_do_not_count() -> None:
     one, two = (Embedded(x, a.audio, labels=2) for x in (text, swapped))
     row = compare_towers(one, two, LADDER)
     assert row.decided == 0
-    assert row.zero_shot == 1
+    assert row.zero_shot is None  # nothing was proven, and nothing is claimed
+    assert row.as_json()["zero_shot"] == {"agreement": None, "decided": 0}
+    assert "zero-shot - of 0" in row.line()
+    check(row, "int8", Gate(centred_mean=-1, top10=0))
     strict = compare_towers(one, two, LADDER, Gate(near_tie=0.0))
     assert strict.decided == 40
     assert strict.zero_shot == 0
