@@ -46,7 +46,9 @@ def _what(facts: Mapping[str, Any]) -> str:
 def _quality(figures: Mapping[str, Any]) -> str:
     rows = [
         ("captions in training's wording", figures["known"]),
-        ("words never seen in training", figures["unseen"]),
+        ("dictionary words never seen in training", figures["dictionary"]),
+        ("names and other words never seen in training", figures["names"]),
+        ("both of these together", figures["unseen"]),
         ("the same, without class anchors", figures["unseen_without_anchors"]),
     ]
     lines = [
@@ -72,8 +74,10 @@ def _quality(figures: Mapping[str, Any]) -> str:
         "training caption, and the claims stop at the class. Two phrases a class were drawn by lot "
         "from plain wording, and taken out of training with all phrases that share a word with "
         "them; where a class can spare no plain phrase (most instruments: everything calls a piano "
-        "a piano), the lot fell on names and jargon instead. A shortlist of 100 by the first 32 "
-        "dims holds "
+        "a piano), the lot fell on names and jargon instead. The table has phrases of which a "
+        "dictionary knows every word apart from those with names of players, makers and pieces, "
+        "foreign words or sounds spelled out: those take knowledge of the world that a small "
+        "encoder lacks. A shortlist of 100 by the first 32 dims holds "
         f"{figures['shortlist_100_of_32_holds_top_10']:.3f} of the top ten by all 512.",
     ]
     return "\n".join(lines)

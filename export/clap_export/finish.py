@@ -41,7 +41,11 @@ CALIBRATION_WINDOWS = 256
 FACTORS = (2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 12.0, 15.0, 20.0)
 FACTOR_RECALL = 0.985
 FACTOR_ROWS = (5_000, 10_000)
-SETS = ("known", "development", "report")
+# Of a thousand validation captions a change of .01 in hit@10 says nothing: among candidates as near
+# as that to the best, the one is chosen whose top tens short lists find most of.
+NEAR_BEST = 0.02  # of the sum of two hit@10
+EASY_SHORTLIST = 800
+SETS = ("known", "development", "report", "dictionary", "names")
 
 
 def embed_texts(vectors: Float32, head: Float32, drawn: Anchors | None) -> Float32:
@@ -104,7 +108,15 @@ def finish(
         unseen = measure("validation", "development", drawn)["hit@10"]
         tried.append({"blend": blend, "tau": tau, "known": known, "development": unseen})
         say(json.dumps(tried[-1]))
-    best = max(tried, key=lambda row: row["known"] + row["development"])
+    strange = questions["validation", "report"][0]
+    best = easiest(
+        tried,
+        lambda row: shortlist_recall(
+            embed_texts(strange, head, Anchors(keys, centroids, row["blend"], row["tau"])),
+            splits["train"][0][: FACTOR_ROWS[-1]],
+            shortlist=EASY_SHORTLIST,
+        ),
+    )
     drawn = Anchors(keys, centroids, blend=best["blend"], tau=best["tau"])
 
     figures: dict[str, Any] = {
@@ -115,6 +127,9 @@ def finish(
         "known": measure("held_out", "known", drawn),
         "unseen": measure("held_out", "report", drawn),
         "unseen_queries": len(questions["held_out", "report"][0]),
+        "dictionary": measure("held_out", "dictionary", drawn),
+        "dictionary_queries": len(questions["held_out", "dictionary"][0]),
+        "names": measure("held_out", "names", drawn),
         "known_without_anchors": measure("held_out", "known", None),
         "unseen_without_anchors": measure("held_out", "report", None),
         "validation_known": measure("validation", "known", drawn),
@@ -127,9 +142,9 @@ def finish(
     figures = rounded(figures)
     asked = embed_texts(questions["validation", "known"][0], head, drawn)
     background = background_scores(asked, splits["validation"][0])
-    strange = embed_texts(questions["validation", "report"][0], head, drawn)
     background["shortlist_per_sqrt_row"] = max(
-        shortlist_factor(texts, splits["train"][0]) for texts in (asked, strange)
+        shortlist_factor(texts, splits["train"][0])
+        for texts in (asked, embed_texts(strange, head, drawn))
     )
     say(json.dumps(background))
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
@@ -138,7 +153,7 @@ def finish(
         "minutes": log[-1]["minutes"],
         "clips": len(splits["train"][1]),
         "vocabulary": len(words.vocabulary(lexicon)),
-        "phrases": sum(map(len, lexicon.known.values())),
+        "phrases": sum(len(p) for t in (lexicon.known, lexicon.wide) for p in t.values()),
         "classes": len(lexicon.known),
         "machine": f"{platform.machine()}, CPU",
     }
@@ -167,21 +182,34 @@ def finish(
     return {**facts, **figures}
 
 
+def easiest(
+    tried: Sequence[dict[str, float]], recall: Callable[[dict[str, float]], float]
+) -> dict[str, float]:
+    """Of the candidates that find about as much as the best, the one with the highest recall."""
+
+    def found(row: dict[str, float]) -> float:
+        return row["known"] + row["development"]
+
+    best = max(map(found, tried))
+    near = [row for row in tried if found(row) >= best - NEAR_BEST]
+    return max(near, key=recall)
+
+
 def class_keys(
     encoder: minilm.SentenceEncoder, lexicon: words.Lexicon, clips: Sequence[dict[str, str]]
 ) -> Float32:
-    """[C, H]: `anchors.fit_keys` on every known phrase, bare and in captions, and one caption of
-    every training clip."""
+    """[C, H]: `anchors.fit_keys` on every phrase of training, bare and in captions, and one
+    caption of every training clip."""
     rng = np.random.default_rng(9)
     place = {name: i for i, name in enumerate(lexicon.known)}
     texts, classes = [], []
     for name, phrases in lexicon.known.items():
         bare = {"class": name, "kind": KIND_OF[name]}
-        for phrase in phrases:
+        for phrase in (*phrases, *lexicon.wide[name]):
             texts += [phrase, captions.compose(rng, phrase, bare).text]
             classes += [place[name]] * 2
     for clip in clips:
-        texts.append(captions.known(rng, lexicon, clip).text)
+        texts.append(captions.training(rng, lexicon, clip).text)
         classes.append(place[clip["class"]])
     vectors = sentences.embed(encoder, texts, bfloat16=True)
     return anchors.fit_keys(vectors, classes, len(place))

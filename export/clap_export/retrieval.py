@@ -24,7 +24,7 @@ def queries(
     lexicon: Lexicon, clips: Sequence[Attributes], wording: str, seed: int = 0
 ) -> list[Caption]:
     """One caption for every clip: in "known" wording, or in unseen words as `captions.unseen`
-    names them; clips whose class has no such phrase have none."""
+    has them by part; clips whose class has no such phrase have none."""
     rng = np.random.default_rng([seed, 7])
     if wording == "known":
         return [captions.known(rng, lexicon, clip) for clip in clips]

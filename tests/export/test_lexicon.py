@@ -57,6 +57,19 @@ def test_words_that_a_caller_adds_count_as_training(lexicon: Lexicon) -> None:
     assert any("owl" in problem for problem in words.problems(lexicon, [extra]))
 
 
+def test_a_wide_phrase_may_not_hold_an_unseen_word(lexicon: Lexicon) -> None:
+    asked = lexicon.unseen["owl"][0]
+    planted = replace(lexicon, wide={**lexicon.wide, "crow": (f"{asked} at noon",)})
+    assert any(problem.startswith("owl:") for problem in words.problems(planted))
+
+
+def test_names_are_no_dictionary_words() -> None:
+    for phrase in ("bottesini", "paganini caprice", "mwah"):
+        assert not words.is_dictionary(phrase)
+    for phrase in ("tempest", "felt beaters on copper", "angry clouds"):
+        assert words.is_dictionary(phrase)
+
+
 def test_shape_faults_are_found(lexicon: Lexicon) -> None:
     few = with_known(lexicon, "owl", *lexicon.known["owl"][: words.MIN_KNOWN - 1])
     assert any(f"at least {words.MIN_KNOWN}" in problem for problem in words.problems(few))

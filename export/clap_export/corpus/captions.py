@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clap_export.corpus.lexicon import Lexicon
+from clap_export.corpus.lexicon import Lexicon, is_dictionary
 
 # The words of every attribute value that captions may claim. {p} is the class phrase.
 ATTRIBUTE_FORMS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -85,6 +85,9 @@ CARRIERS_BY_KIND: dict[str, tuple[str, ...]] = {
 }
 # Of every hundred captions so many claim the class alone, one attribute more, two more.
 CLAIMS = (0.5, 0.35, 0.15)
+# Of the captions that the class anchors begin with. Towers and heads are trained on plain wording:
+# wide phrases among their captions cost known wording a point, and shortlists by 32 dims three.
+WIDE_SHARE = 0.4
 
 
 @dataclass(frozen=True)
@@ -134,17 +137,31 @@ def known(rng: np.random.Generator, lexicon: Lexicon, attributes: Mapping[str, s
     return compose(rng, pick(rng, lexicon.known[attributes["class"]]), attributes)
 
 
+def training(
+    rng: np.random.Generator, lexicon: Lexicon, attributes: Mapping[str, str]
+) -> Caption:
+    """A caption of anything that training may read, its wide phrases included."""
+    phrases = lexicon.wide[attributes["class"]]
+    if not phrases or rng.random() >= WIDE_SHARE:
+        return known(rng, lexicon, attributes)
+    return compose(rng, pick(rng, phrases), attributes)
+
+
 def unseen(
     rng: np.random.Generator, lexicon: Lexicon, attributes: Mapping[str, str], part: str
 ) -> Caption | None:
     """A caption whose every content word is absent from training; it claims the class alone.
 
     The first two unseen phrases of a class are for the "report" alone, the third, if there is
-    one, for "development" (choosing hyper-parameters). None where the class has no such phrase.
+    one, for "development" (choosing hyper-parameters). "dictionary" and "names" are the two halves
+    of the report: phrases of dictionary words alone, and the others. None where the class has no
+    such phrase.
     """
     name = attributes["class"]
     drawn = lexicon.unseen[name]
-    phrases = {"report": drawn[:2], "development": drawn[2:]}[part]
+    phrases = drawn[2:] if part == "development" else drawn[:2]
+    if part in ("dictionary", "names"):
+        phrases = tuple(p for p in phrases if is_dictionary(p) is (part == "dictionary"))
     if not phrases:
         return None
     carriers = tuple(form for form in CARRIERS if form.count(" ") <= 2)

@@ -50,8 +50,12 @@ def content_words(text: str, generic: Iterable[str] | None = None) -> tuple[str,
     `generic` defaults to the shipped list.
     """
     dropped = generic_words() if generic is None else frozenset(generic)
-    words = _WORD.findall(text.lower())
-    return tuple(stem(word) for word in words if len(word) > 1 and word not in dropped)
+    return tuple(stem(word) for word in raw_words(text) if word not in dropped)
+
+
+def raw_words(text: str) -> tuple[str, ...]:
+    """A text's words in lower case, in order; lone letters are left out."""
+    return tuple(word for word in _WORD.findall(text.lower()) if len(word) > 1)
 
 
 def word_list(name: str) -> tuple[str, ...]:
