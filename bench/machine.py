@@ -69,7 +69,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def line(facts: dict[str, Any]) -> str:
+def line(facts: dict[str, Any], threads: str = "1 thread used") -> str:
     """One line for a table: what a figure must never be quoted without."""
     known = facts["versions"]
     libraries = ", ".join(
@@ -80,7 +80,7 @@ def line(facts: dict[str, Any]) -> str:
     flags = {flag.split("_")[-1].upper() for flag in facts["cpu_flags"] if "vnni" in flag}
     instructions = f" ({', '.join(sorted(flags))})" if flags else ""
     return (
-        f"{facts['cpu_model']}{instructions}, {facts['cores']} cores, 1 thread used, "
+        f"{facts['cpu_model']}{instructions}, {facts['cores']} cores, {threads}, "
         f"Python {facts['python']}, {libraries}; load at start "
         f"{facts['load_average_at_start'][0]:.2f}"
     )

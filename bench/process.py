@@ -18,6 +18,7 @@ from typing import Any
 
 import clap_engine
 import clap_export
+import machine
 
 SCRIPT = Path(__file__).with_name("alone.py")
 # The child finds both packages where this process found them, installed or not.
@@ -34,12 +35,22 @@ class Run:
     answers: list[Any]
 
 
-def start(contender: str, task: str, folder: Path, inputs: list[str]) -> Run:
-    """Run `task` in a process of its own; its errors are ours."""
-    command = [sys.executable, str(SCRIPT), contender, task, "--folder", str(folder), *inputs]
+def start(
+    contender: str,
+    task: str,
+    folder: Path,
+    inputs: list[str],
+    *,
+    threads: int = 1,
+    rate_hz: int = 32_000,
+) -> Run:
+    """Run `task` in a process of its own; its errors are ours. `rate_hz` is that of windows."""
+    command = [sys.executable, str(SCRIPT), contender, task, "--folder", str(folder)]
+    command += ["--threads", str(threads), "--rate-hz", str(rate_hz), *inputs]
     path = os.pathsep.join([*ROOTS, os.environ.get("PYTHONPATH", "")])
     # No hub: the peer's weights lie in the folder, and a look-up would be charged to it.
     environment = {**os.environ, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1"}
+    environment |= dict.fromkeys(machine.THREAD_VARIABLES, str(threads))
     begun = time.perf_counter()
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     life_s = time.perf_counter() - begun

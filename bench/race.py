@@ -173,6 +173,7 @@ def note(
     ratio: float,
     *,
     goal: float | None = None,
+    threads: int = 1,
     **facts: Any,
 ) -> None:
     """One row of the table, into `extra_info`; `facts` are what else was found."""
@@ -183,7 +184,7 @@ def note(
         peer=asdict(peer),
         ratio=ratio,
         goal=goal,
-        threads=1,
+        threads=threads,
         load_average=list(os.getloadavg()),
         **facts,
     )

@@ -30,23 +30,33 @@ def render(found: dict[str, Any]) -> str:
     facts = found["machine_info"]["bench"]
     subjects = dict.fromkeys(info["subject"] for info in infos)
     notes = [note for info in infos for note in notes_of(info)]
-    machine_line = f"{machine.line(facts)}; {'; '.join(subjects)}; commit {commit(found)}."
+    facts_line = machine.line(facts, threads_of(infos))
+    machine_line = f"{facts_line}; {'; '.join(subjects)}; commit {commit(found)}."
     return "\n".join([*lines, "", *(f"- {note}" for note in notes), "", machine_line])
+
+
+def threads_of(infos: list[dict[str, Any]]) -> str:
+    """How many threads both sides used."""
+    used = {info.get("threads", 1) for info in infos}
+    plain = "1 thread used" if 1 in used or not used else f"{max(used)} threads used"
+    return plain if len(used) < 2 else f"{plain} where a row says no other number"
 
 
 def rows_of(info: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     """One row of speed, and one of memory where it was measured."""
     if "quality" in info:
         return
+    threads = info.get("threads", 1)
+    what = info["what"] if threads == 1 else f"{info['what']}, {threads} threads"
     ours, peer = info["ours"], info["peer"]
     ratio = f"{info['ratio']:.1f}x"
     if "ratio_by_turns" in info:
         ratio += f" ({info['ratio_by_turns']:.1f}x by turns)"
-    yield (info["what"], figure(ours, bold=True), figure(peer), ratio, str(ours["n"]))
+    yield (what, figure(ours, bold=True), figure(peer), ratio, str(ours["n"]))
     memory = info.get("peak_rss_mb")
     if memory:
         yield (
-            f"peak memory: {info['what'].removeprefix('cold: ')}",
+            f"peak memory: {what.removeprefix('cold: ')}",
             f"{memory['ours']:.0f} MB",
             f"{memory['peer']:.0f} MB",
             f"{memory['peer'] / memory['ours']:.1f}x",

@@ -3,7 +3,7 @@
 In:  msclap's mapper, GPT-2 and beam search as shipped, and our graphs over the same seeded weights
      in true layout, plain and with outliers; the same embeddings by turns; two threads each.
 Out: the ratio; that float32 finds msclap's own ids; how near int8 is.
-Knows nothing about the audio tower, which test_msclap_audio.py measures: it adds one window to
+Knows nothing about the audio tower, which test_clap_audio.py measures: it adds one window to
 both sides, some 3 % of msclap's time and a fifth of ours.
 """
 
@@ -107,7 +107,11 @@ def natives(seed: int, n: int) -> Float32:
 
 @pytest.mark.parametrize("precision", ["int8", "fp32"])
 def test_caption_one_sound(
-    benchmark: Any, contenders: Contenders, precision: str, smoke: bool
+    benchmark: Any,
+    request: pytest.FixtureRequest,
+    contenders: Contenders,
+    precision: str,
+    smoke: bool,
 ) -> None:
     """Law: float32 finds msclap's ids, all beams of them; int8 passed its gate."""
     given = [row[None] for row in natives(2, 3)]
@@ -115,20 +119,23 @@ def test_caption_one_sound(
     result = race(benchmark, ours, contenders.msclaps, given, rounds=1 if smoke else 3, burst=1)
     same = [beam.tokens for beam in result.ours] == result.peer
     assert same or precision != "fp32"
+    fixture = request.node.callspec.params["contenders"]
+    weights = "plain weights" if fixture == "plain" else "weights with outliers"
     note(
         benchmark,
-        f"caption of 5 beams and 20 tokens, {precision}",
+        f"clapcap: caption of 5 beams and 20 tokens, {precision}, {weights}",
         PEER,
         milliseconds(result.ours_s),
         milliseconds(result.peer_s),
         result.ratio,
         goal=GOAL if precision == "int8" else None,
+        threads=THREADS,
         processor_ratio=result.processor_ratio,
+        subject=f"clapcap's layout, seed 0, {weights}",
         same_ids=same,
         form=contenders.form,
         parity=contenders.parity.as_json(),
         decoder_mb=round(len(contenders.graphs[precision][1]) / 1e6, 1),
     )
-    benchmark.extra_info["threads"] = THREADS
     if precision == "int8":
         check_goal(result.ratio, GOAL, smoke)

@@ -38,6 +38,30 @@ def test_a_row_names_both_sides_and_the_machine() -> None:
     assert lines[-1].endswith("clap-mini 0123; commit abcdef0123 with changes.")
 
 
+def test_a_row_says_its_threads_where_they_are_not_one() -> None:
+    """Law: the last line's number holds for every row that gives none."""
+    row = {
+        "what": "embed one text",
+        "subject": "clap-mini 0123",
+        "ratio": 4.0,
+        "ours": {"unit": "ms", "n": 3, "p50": 1.0, "p99": 1.0, "best": 1.0},
+        "peer": {"unit": "ms", "n": 3, "p50": 4.0, "p99": 4.0, "best": 4.0},
+        "threads": 2,
+    }
+    found = {
+        "benchmarks": [{"extra_info": row}],
+        "machine_info": {"bench": machine.facts()},
+    }
+    alone = table.render(found).splitlines()
+    assert alone[2].startswith("| embed one text, 2 threads | ")
+    assert ", 2 threads used, Python" in alone[-1]
+    found["benchmarks"].append({"extra_info": {**row, "threads": 1}})
+    both = table.render(found).splitlines()
+    assert both[2].startswith("| embed one text, 2 threads | ")
+    assert both[3].startswith("| embed one text | ")
+    assert ", 1 thread used where a row says no other number, Python" in both[-1]
+
+
 def test_the_bad_percentile_is_the_bad_one() -> None:
     """Law: p99 is near the longest time, and near the lowest speed."""
     values = [float(value) for value in range(1, 102)]
