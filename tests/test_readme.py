@@ -55,7 +55,9 @@ def test_a_command_in_the_docs_is_one(command: str) -> None:
     parser().parse_args(shlex.split(command)[1:])
 
 
-@pytest.mark.parametrize("verb", ["index", "search", "info", "verify", "doctor", "models"])
+@pytest.mark.parametrize(
+    "verb", ["index", "search", "info", "verify", "doctor", "models", "caption"]
+)
 def test_every_verb_is_in_the_readme(verb: str) -> None:
     assert f"clap-engine {verb}" in README.read_text(encoding="utf-8")
 

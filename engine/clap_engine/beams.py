@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clap_engine.arrays import Float32, Int64
+from clap_engine.errors import GraphError
 
 Bool = npt.NDArray[np.bool_]
 
@@ -224,6 +225,8 @@ def likeliest(logits: Float32, k: int) -> tuple[Float32, Int64]:
     weights = logits - top
     np.exp(weights, out=weights)
     total = np.log(weights.sum(axis=-1, keepdims=True))
+    if not np.isfinite(total).all():  # NaN would lose against every other beam, unseen
+        raise GraphError("the caption decoder gave NaN or infinity; pack the bundle again")
     return np.asarray(values - (top + total), np.float32), places
 
 

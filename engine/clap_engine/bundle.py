@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clap_engine import __version__
 from clap_engine.arrays import Float32, check_array
 from clap_engine.errors import IntegrityError, ManifestError, NotFoundError
 from clap_engine.manifest import MAX_BYTES, GraphSpec, Manifest, parse
@@ -103,11 +102,6 @@ def open(path: str | os.PathLike[str]) -> Bundle:
     if not directory.is_dir():
         raise NotFoundError(f"{str(path)!r} is not a directory; give a bundle's name or directory")
     manifest = parse(_read_manifest(directory / MANIFEST_NAME))
-    if _version(manifest.min_runtime) > _version(__version__):
-        raise ManifestError(
-            f"bundle {manifest.id} needs clap-engine {manifest.min_runtime}, this is "
-            f"{__version__}; upgrade clap-engine"
-        )
     return Bundle(directory.absolute(), manifest)
 
 
@@ -240,9 +234,3 @@ def _bundles_in(root: Path) -> list[Path]:
         return sorted(path for path in root.iterdir() if (path / MANIFEST_NAME).is_file())
     except OSError as error:
         raise NotFoundError(f"models directory {str(root)!r} can't be read: {error}") from error
-
-
-def _version(text: str) -> tuple[int, ...]:
-    """Release numbers of '1.2' or '1.2.0.dev3', padded so that 1.2 equals 1.2.0."""
-    numbers = [int(part) for part in text.split(".")[:3] if part.isdigit()]
-    return (*numbers, 0, 0, 0)[:3]

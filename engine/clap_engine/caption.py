@@ -7,6 +7,7 @@ Knows nothing about files of sound, towers or how beams are searched (see beams.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,12 +16,14 @@ import numpy as np
 from clap_engine.arrays import Float32, check_array
 from clap_engine.beams import Beam, BeamSettings, Decoder, search
 from clap_engine.bundle import Bundle
-from clap_engine.encoders import Tower
+from clap_engine.encoders import Tower, best_precision
 from clap_engine.errors import GraphError, NotFoundError, TextError
 from clap_engine.limits import DEFAULT_LIMITS, Limits
 from clap_engine.manifest import CaptionSpec
 from clap_engine.placement import ANYWHERE, Placement
 from clap_engine.text import Detokenizer
+
+log = logging.getLogger("clap_engine")
 
 MAX_BEAMS = 64
 # Clips that share a call where the graph allows it: weights are read once for all of them. The
@@ -51,8 +54,11 @@ class Captioner:
         placement: Placement = ANYWHERE,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
+        """A `precision` that the caption graphs lack is replaced by their best, with a warning in
+        the log; the towers refuse it."""
         self._spec = caption_spec(bundle)
         self._bundle = bundle
+        precision = _held(self._spec, precision, placement)
         self._mapper, self._decoder = (
             Tower(bundle, graphs, precision, threads, placement)
             for graphs in (self._spec.mapper, self._spec.decoder)
@@ -126,6 +132,22 @@ def caption_spec(bundle: Bundle) -> CaptionSpec:
             "with 'clap-export convert msclap --version clapcap'"
         )
     return spec
+
+
+def _held(spec: CaptionSpec, precision: str | None, placement: Placement) -> str | None:
+    """`precision`, or the best that there is: it was asked for the towers, and a decoder that falls
+    short of its gate in int8 is packed in float32 beside towers that pass."""
+    is_cast = placement.is_openvino and precision == "bf16" and "fp32" in spec.decoder
+    if precision is None or precision in spec.decoder or is_cast:
+        return precision
+    chosen, _ = best_precision(spec.decoder, placement)
+    log.warning(
+        "the caption graphs are not in %s, the bundle holds %s: captions run in %s",
+        precision,
+        ", ".join(sorted(spec.decoder)),
+        chosen,
+    )
+    return chosen
 
 
 def _checked(name: str, value: int, most: int) -> int:

@@ -40,6 +40,15 @@ class TextTimings:
     text_ms: float
 
 
+def best_precision(graphs: dict[str, GraphSpec], placement: Placement) -> tuple[str, str | None]:
+    """(precision, warning or None): the fastest of `graphs` here; OpenVINO also does bf16."""
+    providers = [OPENVINO] if placement.is_openvino else provider_names(placement)
+    precision, warning = choose_precision(graphs, providers, has_fast_int8())
+    if placement.is_openvino and precision == "fp32" and has_amx():
+        precision = "bf16"
+    return precision, warning
+
+
 class Tower:
     """A graph that is chosen at once and loaded on first use, from verified bytes."""
 
@@ -52,12 +61,9 @@ class Tower:
         placement: Placement,
     ) -> None:
         if precision is None:
-            providers = [OPENVINO] if placement.is_openvino else provider_names(placement)
-            precision, warning = choose_precision(graphs, providers, has_fast_int8())
+            precision, warning = best_precision(graphs, placement)
             if warning is not None:
                 warnings.warn(warning, PrecisionWarning, stacklevel=3)
-            if placement.is_openvino and precision == "fp32" and has_amx():
-                precision = "bf16"
         self.precision = precision
         # bf16 is no graph of its own: OpenVINO computes the float32 one in it.
         is_cast = placement.is_openvino and precision == "bf16"

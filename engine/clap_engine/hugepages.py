@@ -17,7 +17,9 @@ import ctypes
 import mmap
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -52,8 +54,7 @@ def resident() -> Int64:
 
 def give_back_freed() -> None:
     """Hand memory that was freed back to the system: what is loaded next then counts as new."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:
+    if (trim := _of_libc("malloc_trim")) is not None:
         trim(0)
 
 
@@ -76,8 +77,7 @@ def move(spans: list[tuple[int, int]]) -> int:
     A span that was given back meanwhile is refused by the system, which is harmless: the advice
     never changes what memory holds. Costs 0.7 ms for each MiB: the contents are copied.
     """
-    advise = getattr(ctypes.CDLL(None), "madvise", None) if sys.platform == "linux" else None
-    if advise is None:
+    if (advise := _of_libc("madvise")) is None:
         return 0
     moved = 0
     for start, end in spans:
@@ -86,6 +86,16 @@ def move(spans: list[tuple[int, int]]) -> int:
             advise(where, size, _MADV_COLLAPSE)
             moved += end - start
     return moved
+
+
+def _of_libc(name: str) -> Any:
+    """A function of the C library, where there is one of that name."""
+    return _linked(name) if sys.platform == "linux" else None
+
+
+@cache
+def _linked(name: str) -> Any:
+    return getattr(ctypes.CDLL(None), name, None)
 
 
 def _mappings() -> Iterator[tuple[int, int]]:

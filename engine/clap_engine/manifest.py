@@ -9,6 +9,8 @@ The format's invariants, with their reasons:
 - file names are flat (no separator, no leading dot), so no path can leave the bundle;
 - a field that has a default stands in the file only where it differs from it, so manifests
   written before the field existed keep their bytes and their revision;
+- `min_runtime` is looked at before anything else, so that what a later release added is called
+  new, not wrong;
 - `revision` is the sha256 of all other fields, digests of the files included, so one damaged
   byte anywhere in the manifest is found before it can change a result.
 """
@@ -18,10 +20,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections import Counter
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, NoReturn
 
+from clap_engine import __version__
 from clap_engine.errors import ManifestError
 from clap_engine.readers import (
     Reader,
@@ -39,6 +44,7 @@ from clap_engine.readers import (
 )
 from clap_engine.specs import (
     GOLDEN_KINDS,
+    MIN_RUNTIME,
     PAD_MODES,
     PADDINGS,
     PRECISIONS,
@@ -55,6 +61,7 @@ from clap_engine.specs import (
 
 __all__ = [
     "GOLDEN_KINDS",
+    "MIN_RUNTIME",
     "PRECISIONS",
     "SCHEMA",
     "AudioGolden",
@@ -67,7 +74,9 @@ __all__ = [
     "TextSpec",
     "dump",
     "file_entry",
+    "needed_runtime",
     "parse",
+    "release",
     "seal",
 ]
 
@@ -85,6 +94,7 @@ def _one_of(words: tuple[str, ...]) -> Reader:
 
 _SIZE = integer(1, 65_536)
 _NAME = text(r"[A-Za-z0-9][A-Za-z0-9._-]*", "a plain file name", 100)
+_VERSION = r"\d{1,4}(\.\d{1,4}){0,2}"
 _DIGEST = text(r"[0-9a-f]{64}", "64 hex digits", 64)
 _PRECISION = _one_of(PRECISIONS)
 _GRAPHS = mapping(_PRECISION, exactly({"file": _NAME, "dynamic_scale": boolean}, GraphSpec), 1)
@@ -155,7 +165,7 @@ _MANIFEST: dict[str, Reader] = {
     "demonstration": boolean,
     "licences": exactly({"code": _WORDS, "weights": _WORDS, "training_data": _WORDS}),
     "producer": mapping(_WORDS, text()),
-    "min_runtime": text(r"\d{1,4}(\.\d{1,4}){0,2}", "a version such as 0.1.0"),
+    "min_runtime": text(_VERSION, "a version such as 0.1.0"),
     "files": mapping(_NAME, exactly({"sha256": _DIGEST, "size": integer(0, 2**34)}, FileEntry)),
     "audio": exactly(_AUDIO, AudioSpec),
     "text": exactly(_TEXT, TextSpec),
@@ -189,9 +199,8 @@ def parse(data: bytes) -> Manifest:
             raise
         # int() refuses more than 4300 digits.
         raise ManifestError(f"manifest holds a number out of range: {error}") from error
-    schema = tree.get("schema") if type(tree) is dict else None
-    if type(schema) is int and schema > SCHEMA:
-        raise ManifestError(f"manifest schema {schema} is newer than {SCHEMA}; upgrade clap-engine")
+    if type(tree) is dict:
+        _check_age(tree)
     manifest: Manifest = _READ(tree, "")
     _check_relations(manifest)
     if manifest.revision != seal(manifest).revision:
@@ -222,6 +231,41 @@ def seal(manifest: Manifest) -> Manifest:
 def file_entry(data: bytes) -> FileEntry:
     """Digest and length of `data`."""
     return FileEntry(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
+
+
+def needed_runtime(manifest: Manifest) -> str:
+    """The oldest release that reads the manifest: fields at their default are not in it."""
+    return max((MIN_RUNTIME, *_since(manifest)), key=release)
+
+
+def release(text: str) -> tuple[int, ...]:
+    """Release numbers of '1.2' or '1.2.0.dev3', padded so that 1.2 equals 1.2.0."""
+    numbers = [int(part) for part in text.split(".")[:3] if part.isdigit()]
+    return (*numbers, 0, 0, 0)[:3]
+
+
+def _since(record: Any) -> Iterator[str]:
+    """The release of each field of a record, and of those in it, that differs from its default."""
+    for field in fields(record):
+        value = getattr(record, field.name)
+        if "since" in field.metadata and value != field.default:
+            yield field.metadata["since"]
+        if is_dataclass(value):
+            yield from _since(value)
+
+
+def _check_age(tree: dict[str, Any]) -> None:
+    """ManifestError for a manifest that a later release wrote for itself."""
+    schema, needed = tree.get("schema"), tree.get("min_runtime")
+    if type(schema) is int and schema > SCHEMA:
+        raise ManifestError(f"manifest schema {schema} is newer than {SCHEMA}; upgrade clap-engine")
+    if not isinstance(needed, str) or not re.fullmatch(_VERSION, needed, re.ASCII):
+        return  # its reader says what is wrong
+    if release(needed) > release(__version__):
+        raise ManifestError(
+            f"bundle {str(tree.get('id'))[:100]!r} needs clap-engine {needed}, this is "
+            f"{__version__}; upgrade clap-engine"
+        )
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

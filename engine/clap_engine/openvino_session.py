@@ -23,6 +23,12 @@ from clap_engine.placement import ANYWHERE, OPENVINO, Placement
 COMPUTED_IN = {"fp32": "f32", "bf16": "bf16", "fp16": "f32", "int8": "f32"}
 
 
+# Operators that hand an index on as it is.
+_CARRIERS = frozenset(
+    ("Convert", "Reshape", "Slice", "Squeeze", "StridedSlice", "Transpose", "Unsqueeze")
+)
+
+
 class OpenVinoSession:
     """A loaded graph. `run` is safe in many threads: each takes a request of its own."""
 
@@ -42,7 +48,9 @@ class OpenVinoSession:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._idle: list[Any] = []
-        self._model: Any = _compile(data, name, _settings(threads, precision, placement.cache_dir))
+        settings = _settings(threads, precision, placement.cache_dir)
+        self._model: Any
+        self._model, self._rows = _compile(data, name, settings)
         self._ports = {port.any_name: _described(port) for port in self._model.inputs}
         self.inputs = tuple(self._ports)
         self.outputs = tuple(port.any_name for port in self._model.outputs)
@@ -98,6 +106,12 @@ class OpenVinoSession:
                     f"{self.name} takes {name} as {dtype} [{wanted}], not {given.dtype} "
                     f"{list(given.shape)}"
                 )
+            rows = self._rows.get(name)
+            if rows is not None and given.size and not 0 <= given.min() <= given.max() < rows:
+                raise GraphError(
+                    f"{self.name}: {name} holds {given.min()} to {given.max()}, its table has "
+                    f"{rows} rows; the bundle's tokenizer is another model's: pack it again"
+                )
 
 
 def _described(port: Any) -> tuple[np.dtype[Any], tuple[int | None, ...]]:
@@ -134,17 +148,42 @@ def _settings(threads: int, precision: str, cache_dir: Path | None) -> dict[str,
     return settings if cache_dir is None else {**settings, "CACHE_DIR": str(cache_dir / OPENVINO)}
 
 
-def _compile(data: bytes, name: str, settings: dict[str, str]) -> Any:
+def _compile(data: bytes, name: str, settings: dict[str, str]) -> tuple[Any, dict[str, int]]:
+    """The compiled graph, and the rows of the tables that its inputs index."""
     library = _openvino()
     try:
         core = library.Core()
-        return core.compile_model(core.read_model(model=data), "CPU", settings)
+        model = core.read_model(model=data)
+        return core.compile_model(model, "CPU", settings), _table_rows(model)
     except Exception as error:
         said = " ".join(line.strip() for line in str(error).splitlines() if "rule found" in line)
         raise GraphError(
             f"OpenVINO can't load {name}: {said or _first_line(error)}; take the fp32 graph "
             "(precision='fp32') or another provider"
         ) from error
+
+
+def _table_rows(model: Any) -> dict[str, int]:
+    """Input -> how many rows the smallest table has that it picks from.
+
+    OpenVINO makes zeros of an index that is out of range, so a wrong tokenizer would go unseen.
+    """
+    rows: dict[str, int] = {}
+    for op in model.get_ordered_ops():
+        if op.get_type_name() != "Gather":
+            continue
+        table, axis = op.input(0).get_partial_shape(), op.input_value(2).get_node()
+        source = op.input_value(1).get_node()
+        while source.get_type_name() in _CARRIERS:
+            source = source.input_value(0).get_node()
+        if source.get_type_name() != "Parameter" or axis.get_type_name() != "Constant":
+            continue
+        length = table[int(axis.get_data().reshape(-1)[0])]
+        if length.is_static:
+            (port,) = source.outputs()
+            least = min(length.get_length(), rows.get(port.any_name, length.get_length()))
+            rows[port.any_name] = least
+    return rows
 
 
 def _first_line(error: BaseException) -> str:

@@ -7,7 +7,7 @@ Knows nothing about JSON, about what is allowed, or about files.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 PRECISIONS = ("fp32", "int8", "fp16")
@@ -19,6 +19,10 @@ PADDINGS = ("repeat", "repeat_pad", "zero")
 REFERENCES = ("peak", "one")
 # What stands beside the window where the first and last frames reach out of it.
 PAD_MODES = ("zero", "reflect")
+# The first release that reads a field. Older ones refuse a manifest in which it stands, which is
+# where it differs from its default; without any, MIN_RUNTIME reads it.
+MIN_RUNTIME = "0.1.0"
+SINCE_0_2 = {"since": "0.2.0"}
 
 
 @dataclass(frozen=True)
@@ -58,10 +62,10 @@ class AudioSpec:
     frontend: str
     graphs: dict[str, GraphSpec]
     frame_s: float | None
-    reference: str = "peak"
-    amin: float = 1e-10
-    pad_mode: str = "zero"
-    native_dim: int | None = None
+    reference: str = field(default="peak", metadata=SINCE_0_2)
+    amin: float = field(default=1e-10, metadata=SINCE_0_2)
+    pad_mode: str = field(default="zero", metadata=SINCE_0_2)
+    native_dim: int | None = field(default=None, metadata=SINCE_0_2)
 
     @property
     def window_samples(self) -> int:
@@ -83,8 +87,8 @@ class TextSpec:
     prefix: str
     suffix: str
     graphs: dict[str, GraphSpec]
-    keep_last: int = 0
-    native_dim: int | None = None
+    keep_last: int = field(default=0, metadata=SINCE_0_2)
+    native_dim: int | None = field(default=None, metadata=SINCE_0_2)
 
 
 @dataclass(frozen=True)
@@ -153,4 +157,4 @@ class Manifest:
     calibration: dict[str, float]
     parity: dict[str, Any]
     goldens: Goldens
-    caption: CaptionSpec | None = None
+    caption: CaptionSpec | None = field(default=None, metadata=SINCE_0_2)

@@ -25,6 +25,7 @@ from clap_engine.arrays import Float32
 from clap_engine.bundle import golden_waveform
 from clap_engine.manifest import (
     GOLDEN_KINDS,
+    MIN_RUNTIME,
     SCHEMA,
     AudioGolden,
     AudioSpec,
@@ -39,7 +40,7 @@ from clap_export.embedder import Embedder, pad
 from clap_export.errors import OutputError
 from clap_export.finish import background_scores
 from clap_export.graphs.projection import HeadGraph
-from clap_export.head_choice import Chosen, HeadPlan, Native, choose
+from clap_export.head_choice import Chosen, HeadPlan, Native, check_sounds, choose
 from clap_export.pack import GOLDEN_TEXTS, GOLDEN_WAVEFORMS, npz, tolerance, write_bundle
 from clap_export.parity import Gate
 from clap_export.probes import Probes, Sizes
@@ -50,7 +51,6 @@ from clap_export.tower_set import Say, TowerSet
 PRECISIONS = ("fp32", "int8", "fp16")
 # Two batch sizes: a graph that baked its dummy batch in is right at one of them only.
 BATCHES = (1, 5)
-MIN_RUNTIME = "0.1.0"
 NO_TOKEN = -1  # fills the shorter rows of the golden ids
 
 
@@ -75,6 +75,7 @@ def check_out(out: Path, force: bool) -> None:
 def convert(source: Source, out: Path, plan: Plan, say: Say = lambda line: None) -> Manifest:
     """Build, compare and write the bundle; GateError where float32 is another function."""
     check_out(out, plan.force)
+    check_sounds(plan.head)
     front_end = TextFrontEnd(source.text.spec, source.text.tokenizer_json)
     samples = probes.make(source.audio.spec, source.audio.frontend, plan.sizes)
     say(f"compared on {len(samples.texts)} texts and {len(samples.log_mel)} sounds")

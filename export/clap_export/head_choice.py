@@ -7,10 +7,14 @@ Knows nothing about bundles.
 
 from __future__ import annotations
 
+import math
+import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from subprocess import CalledProcessError
 from typing import Any
 
 from clap_engine.arrays import Float32
@@ -18,13 +22,17 @@ from clap_engine.errors import ArrayError
 from clap_engine.manifest import AudioSpec
 from clap_engine.text import TextFrontEnd
 from clap_export import probes, rotation
+from clap_export.corpus import synth
 from clap_export.embedder import Embedder
+from clap_export.errors import SourceError
 from clap_export.graphs.projection import HeadGraph
 from clap_export.rotation import Head
 
 DIM = 512
 LADDER = (32, 64, 128, 256, 512)
 HELD_OUT = 0.25  # of what a head is fitted on measures its loss instead
+# So many that LEAST_ITEMS are left to fit on.
+CLIPS = math.ceil(rotation.LEAST_ITEMS / (1 - HELD_OUT))
 # The prefix of a space that nobody rotated is no shortlist: search it exactly.
 EXACT = 1e6
 _CHUNK = 64
@@ -37,7 +45,7 @@ class HeadPlan:
     file: Path | None = None
     fit: bool = True
     folder: Path | None = None
-    clips: int = rotation.LEAST_ITEMS
+    clips: int = CLIPS
 
 
 @dataclass(frozen=True)
@@ -91,7 +99,7 @@ def _fitted(plan: HeadPlan, native_dim: int, native: Native, say: Callable[[str]
     if min(len(text), len(audio)) < 16:
         raise ArrayError(
             f"{len(text)} captions and {len(audio)} sounds to fit a head on; "
-            f"{rotation.LEAST_ITEMS} of each are wanted, or give --heads none"
+            f"{CLIPS} of each are wanted, or give --heads none"
         )
     cuts = [len(x) - max(4, round(HELD_OUT * len(x))) for x in (text, audio)]
     dim = min(DIM, native_dim)
@@ -104,7 +112,7 @@ def _fitted(plan: HeadPlan, native_dim: int, native: Native, say: Callable[[str]
         "dims": dim,
         "texts": cuts[0],
         "sounds": cuts[1],
-        "is_enough": min(cuts) >= rotation.LEAST_ITEMS * (1 - HELD_OUT),
+        "is_enough": min(cuts) >= rotation.LEAST_ITEMS,
         "held_out": [len(x) for x in held_out],
         "loss": rotation.loss(matrix, *held_out, chosen.ladder),
     }
@@ -124,7 +132,7 @@ def _data(plan: HeadPlan, native: Native, say: Callable[[str], None]) -> tuple[F
     if plan.folder is not None:
         sounds, texts = probes.folder(plan.folder)
     else:
-        sounds = probes.corpus_clips(plan.clips, probes.SEED)
+        sounds = _rendered(plan.clips)
         texts = probes.caption_texts(plan.clips, probes.SEED + 1)
     text = native.text.texts(native.front_end.tokenize(texts), "native")
     say(f"head: embedded {len(text)} captions")
@@ -136,3 +144,39 @@ def _data(plan: HeadPlan, native: Native, say: Callable[[str], None]) -> tuple[F
     if not rows:
         raise ArrayError(f"no sounds under {plan.folder}; give a folder of wav, flac, ogg or mp3")
     return text, probes.stacked(rows)
+
+
+def check_sounds(plan: HeadPlan) -> None:
+    """SourceError, before any work, where the clips that the plan wants can't be rendered here."""
+    if plan.file is not None or not plan.fit or plan.folder is not None:
+        return
+    with _needed():
+        import fluidsynth  # noqa: F401  # its import fails where the library is missing
+
+        for font in synth.TRAINING_FONTS:
+            if not font.is_file():
+                raise FileNotFoundError(
+                    f"{font} is not installed; apt-get install fluidsynth fluid-soundfont-gm "
+                    "musescore-general-soundfont"
+                )
+        if shutil.which("espeak-ng") is None:
+            raise FileNotFoundError("espeak-ng is not installed; apt-get install espeak-ng")
+
+
+@contextmanager
+def _needed() -> Iterator[None]:
+    """What the corpus says of a missing SoundFont, library or voice, with the ways round it."""
+    try:
+        yield
+    except (OSError, ImportError, RuntimeError, CalledProcessError) as error:
+        raise SourceError(
+            f"the clips to fit a head on can't be rendered here: {error}. Install what is missing, "
+            "or fit on your own sounds (--fit-on DIR, with a captions.txt), or keep the model's "
+            "own space (--heads none)"
+        ) from error
+
+
+def _rendered(n: int) -> Iterator[Float32 | Path]:
+    """Clips of the corpus."""
+    with _needed():
+        yield from probes.corpus_clips(n, probes.SEED)

@@ -24,6 +24,7 @@ from clap_engine import __version__
 from clap_engine.arrays import Float32
 from clap_engine.manifest import (
     GOLDEN_KINDS,
+    MIN_RUNTIME,
     SCHEMA,
     AudioGolden,
     AudioSpec,
@@ -33,6 +34,7 @@ from clap_engine.manifest import (
     TextSpec,
     dump,
     file_entry,
+    needed_runtime,
     parse,
     seal,
 )
@@ -115,7 +117,7 @@ def pack(
             "onnx": onnx.__version__,
             "sentence_encoder": f"{minilm.SOURCE}, sha256 {encoder.digest}",
         },
-        min_runtime="0.1.0",
+        min_runtime=MIN_RUNTIME,
         files={},
         audio=audio_spec,
         text=with_scales(text_spec, text),
@@ -162,15 +164,15 @@ def with_scales(spec: TextSpec, part: parts.Part) -> TextSpec:
 def write_bundle(out: Path, manifest: Manifest, files: dict[str, bytes]) -> Manifest:
     """Seal the manifest over `files` and put the directory in place; returns what was written."""
     entries = {name: file_entry(data) for name, data in files.items()}
-    manifest = seal(replace(manifest, files=entries))
+    manifest = seal(replace(manifest, files=entries, min_runtime=needed_runtime(manifest)))
     data = dump(manifest)
     parse(data)  # what we write, the runtime must be able to read
     out = out.absolute()
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_dir(out.parent, parents=True)
     draft = out.with_name(f".{out.name}.{os.getpid()}.draft")
     remove_tree(draft)
-    make_dir(draft)
     try:
+        make_dir(draft)
         for name, content in {**files, "manifest.json": data}.items():
             write_file(draft / name, [content])
         fsync_dir(draft)
@@ -190,13 +192,24 @@ def _swap(draft: Path, out: Path) -> None:
     if not out.exists():
         rename(draft, out)
         return
-    rename(out, old)
     try:
+        rename(out, old)
         rename(draft, out)
     except BaseException:
-        rename(old, out)
+        # Where the new one stands already, only its name may not be durable yet.
+        if old.exists() and not out.exists():
+            rename(old, out)
+        _remove(old)
         raise
-    remove_tree(old)
+    _remove(old)
+
+
+def _remove(old: Path) -> None:
+    """A directory, or the file or link that stood in its place."""
+    if old.is_symlink() or old.is_file():
+        old.unlink(missing_ok=True)
+    else:
+        remove_tree(old)
 
 
 def _audio_spec(precisions: Sequence[str]) -> AudioSpec:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from tiny_bundle import make_bundle, make_files, make_manifest, npz, resealed, w
 from clap_engine import bundle as bundles
 from clap_engine.bundle import Bundle, choose_precision, golden_waveform, pick_graph
 from clap_engine.errors import ArrayError, IntegrityError, ManifestError, NotFoundError
-from clap_engine.manifest import PRECISIONS
+from clap_engine.manifest import PRECISIONS, release
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
@@ -64,9 +65,21 @@ def test_a_bundle_for_a_newer_runtime_says_so(tmp_path: Path, version: str) -> N
         bundles.open(write_bundle(tmp_path / "b", files, newer))
 
 
+def test_what_a_newer_runtime_added_is_called_new(tmp_path: Path) -> None:
+    """Else `the key is not allowed; pack the bundle again` would send its owner the wrong way."""
+    files = make_files()
+    path = write_bundle(tmp_path / "b", files, make_manifest(files))
+    tree = json.loads((path / "manifest.json").read_text())
+    tree["audio"]["invented_later"] = 1
+    for needed, said in (("0.1.0", "only the keys"), ("7.1", "needs clap-engine 7.1, this is")):
+        (path / "manifest.json").write_text(json.dumps({**tree, "min_runtime": needed}))
+        with pytest.raises(ManifestError, match=said):
+            bundles.open(path)
+
+
 def test_versions_compare_as_numbers() -> None:
-    assert bundles._version("0.10") > bundles._version("0.9.5")
-    assert bundles._version("1") == bundles._version("1.0.0") == bundles._version("1.0.0.dev1")
+    assert release("0.10") > release("0.9.5")
+    assert release("1") == release("1.0.0") == release("1.0.0.dev1")
 
 
 def test_find_by_name_by_path_and_by_default(tmp_path: Path, bundle_path: Path) -> None:

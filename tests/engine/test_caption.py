@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 import tiny_bundle as tiny
 from sounds import encode, noise
 
-from clap_engine import cli
+from clap_engine import bundle as bundles
+from clap_engine import cli, doctor
 from clap_engine import engine as engines
 from clap_engine.beams import BeamSettings
 from clap_engine.caption import Captioner
@@ -93,8 +95,15 @@ def decoder_graph(follows: np.ndarray) -> bytes:
     )
 
 
-def make_bundle(directory: Path, *, spoil: bool = False) -> Path:
-    """The small bundle with `native` and caption graphs; `spoil` makes the mapper give NaN."""
+def make_bundle(
+    directory: Path,
+    *,
+    spoil: bool = False,
+    mute: bool = False,
+    spoken: tuple[str, ...] = ("fp32", "int8"),
+) -> Path:
+    """The small bundle with `native`, and caption graphs in the precisions `spoken`; `spoil` makes
+    the mapper give NaN, `mute` the decoder."""
     random = np.random.default_rng(0)
     files = tiny.make_files()
     audio = random.normal(size=(tiny.N_MELS, tiny.DIM))
@@ -102,13 +111,14 @@ def make_bundle(directory: Path, *, spoil: bool = False) -> Path:
     follows = random.normal(size=(V, V))
     files["audio.fp32.onnx"] = audio_graph(audio)
     files["audio.int8.onnx"] = audio_graph(np.round(audio, 1))
-    for precision in ("fp32", "int8"):
+    follows = follows * (np.nan if mute else 1)
+    for precision in spoken:
         files[f"mapper.{precision}.onnx"] = mapper_graph(mapper)
         files[f"caption.{precision}.onnx"] = decoder_graph(follows)
     graphs = {
         part: {
-            "fp32": GraphSpec(f"{part}.fp32.onnx", dynamic_scale=False),
-            "int8": GraphSpec(f"{part}.int8.onnx", dynamic_scale=True),
+            precision: GraphSpec(f"{part}.{precision}.onnx", dynamic_scale=precision == "int8")
+            for precision in spoken
         }
         for part in ("mapper", "caption")
     }
@@ -232,6 +242,62 @@ def test_nan_of_the_mapper_is_an_error(tmp_path: Path) -> None:
         pytest.raises(GraphError, match="finite"),
     ):
         engine.caption(clip(1))
+
+
+def test_nan_of_the_decoder_is_an_error(tmp_path: Path) -> None:
+    """In some rows alone it would lose against the other beams, unseen."""
+    broken = make_bundle(tmp_path / "broken", mute=True)
+    with (
+        engines.load(broken, threads=1, precision="fp32") as engine,
+        pytest.raises(GraphError, match="NaN"),
+    ):
+        engine.caption(clip(1))
+
+
+@pytest.mark.parametrize("asked", ["int8", "fp16"])
+def test_captions_take_what_they_have(
+    tmp_path: Path, asked: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An int8 decoder may fall short of its gate where the towers pass; towers stay strict."""
+    path = make_bundle(tmp_path / "b", spoken=("fp32",))
+    with engines.load(path, precision="fp32", threads=1) as engine:
+        wanted = engine.caption(clip(1))
+    assert "captions run in" not in caplog.text
+    with engines.load(path, precision=asked, threads=1) as engine:
+        if asked == "int8":
+            found = engine.caption(clip(1), beams=1)
+            assert found.tokens
+            assert engine._captioner is not None
+            assert engine._captioner.precision == "fp32"
+            assert engine._audio is not None
+            assert engine._audio.precision == "int8"
+        else:
+            with pytest.raises(NotFoundError, match="'fp16' is not in this bundle"):
+                engine.caption(clip(1))
+    assert "the caption graphs are not in " + asked in caplog.text
+    assert "captions run in fp32" in caplog.text
+    assert wanted.tokens
+
+
+def doctored(path: Path) -> dict[str, doctor.Check]:
+    return {check.name: check for check in doctor.goldens(bundles.open(path))}
+
+
+def test_the_doctor_lets_it_speak(path: Path, tiny_path: Path) -> None:
+    found = doctored(path)
+    for precision in ("fp32", "int8"):
+        check = found[f"captions {precision}"]
+        assert check.state == doctor.GOOD
+        assert re.match(r"\d+ tokens in \d+ ms: '", check.found)
+    assert not any(name.startswith("captions") for name in doctored(tiny_path))
+
+
+@pytest.mark.parametrize("wrong", ["spoil", "mute"])
+def test_the_doctor_hears_nan_in_captions(tmp_path: Path, wrong: str) -> None:
+    found = doctored(make_bundle(tmp_path / "b", **{wrong: True}))
+    assert {found[f"captions {p}"].state for p in ("fp32", "int8")} == {doctor.BAD}
+    assert "NaN" in found["captions fp32"].found
+    assert "weights are broken" in found["captions fp32"].remedy
 
 
 def test_a_closed_engine_captions_nothing(engine: Engine) -> None:

@@ -25,7 +25,7 @@ from tiny_bundle import (
 )
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from clap_engine import bundle, doctor, openvino_session, session
+from clap_engine import bundle, cli, doctor, openvino_session, session, spread
 from clap_engine.doctor import BAD, GOOD, NOTE, Check
 from clap_engine.encoders import AudioEncoder, TextEncoder
 from clap_engine.errors import DependencyError
@@ -192,6 +192,69 @@ def test_a_collapsed_tower_is_recognised(tmp_path: Path, tower: str) -> None:
     assert "collapsed" in spread.found
     assert "another checkpoint" in spread.remedy
     assert f"{tower} int8, spread" not in found
+
+
+def reading(directory: Path, table: np.ndarray[Any, Any] | None = None) -> dict[str, Check]:
+    """What is found of a bundle that knows the words of the texts for the spread."""
+    read = sorted({word for text in spread.TEXTS for word in text.split()} - set(WORDS))
+    tree = json.loads(tokenizer_json())
+    tree["model"]["vocab"] = {word: place for place, word in enumerate([*WORDS, *read])}
+    random = np.random.default_rng(1)
+    rows = random.normal(size=(len(WORDS) + len(read), DIM)) if table is None else table
+    graph = text_graph(rows[: len(WORDS) + len(read)])
+    replaced = {"tokenizer_json": json.dumps(tree).encode(), "text_fp32_onnx": graph}
+    return examined(faithful(directory, **replaced))
+
+
+def test_texts_that_lie_close_in_order_are_no_collapse(tmp_path: Path) -> None:
+    """Massive channels: mean cosine .999, as seeded towers with outliers have it."""
+    random = np.random.default_rng(1)
+    table = random.normal(0, 0.04, (200, DIM)) + np.eye(DIM)[0]
+    found = reading(tmp_path / "close", table)["text fp32, spread"]
+    assert found.state == NOTE
+    assert "scores will lie close" in found.found
+    assert "text fp32, spread" not in reading(tmp_path / "apart")
+
+
+def test_a_tower_that_hears_only_how_long_a_text_is_has_collapsed(tmp_path: Path) -> None:
+    """Mean cosine far below .9999, and yet no word comes through."""
+    random = np.random.default_rng(1)
+    table = np.repeat(random.normal(size=(1, DIM)), 200, axis=0)
+    table[2:4] = random.normal(size=DIM)  # [CLS] and [SEP]
+    found = reading(tmp_path, table)["text fp32, spread"]
+    assert found.state == BAD
+    assert "find each other" in found.found
+    assert "another checkpoint" in found.remedy
+
+
+def test_a_provider_that_is_not_here_is_one_problem(tmp_path: Path) -> None:
+    if "CUDAExecutionProvider" in session.provider_names():
+        pytest.skip("this machine has CUDA")
+    found = examined(faithful(tmp_path), placement=Placement(provider="cuda"))
+    assert found["provider"].state == BAD
+    assert "CUDAExecutionProvider" in found["provider"].found
+    assert "pip" in found["provider"].remedy
+    assert "text fp32" not in found
+
+
+def test_a_fall_to_another_provider_is_a_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """onnxruntime has it, the machine doesn't: what ran is told."""
+    path = faithful(tmp_path)
+    monkeypatch.setattr(TextEncoder, "warm", lambda self: ["Other"])
+    found = examined(path, placement=Placement(provider="cpu"))
+    assert found["provider"].state == GOOD
+    assert found["text fp32, provider"].state == BAD
+    assert "did not load, it ran on Other" in found["text fp32, provider"].found
+    assert "audio fp32, provider" not in found
+
+
+def test_the_verb_takes_a_provider(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(faithful(tmp_path))
+    assert cli.main(["doctor", path, "--provider", "cpu", "--json"]) == 0
+    names = {check["name"] for check in json.loads(capsys.readouterr().out)["checks"]}
+    assert {"provider", "text int8"} <= names
 
 
 @pytest.mark.parametrize("tower", ["text", "audio"])

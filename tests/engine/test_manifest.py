@@ -8,13 +8,14 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tiny_bundle import make_files, make_manifest, resealed
 
+import clap_engine
 from clap_engine import manifest as manifests
 from clap_engine import readers
 from clap_engine.errors import ManifestError
@@ -382,3 +383,30 @@ def test_mutants_are_refused() -> None:
 @pytest.mark.slow
 def test_mutants_are_refused_in_full() -> None:
     check_mutants(2_000, seed=2)
+
+
+def test_a_manifest_names_the_oldest_release_that_reads_it() -> None:
+    """A field at its default is not in the file, so it asks for nothing."""
+    assert manifests.needed_runtime(MANIFEST) == manifests.MIN_RUNTIME == "0.1.0"
+    assert manifests.needed_runtime(FULL) == "0.2.0"
+    newer = replace(MANIFEST, text=replace(MANIFEST.text, keep_last=1))
+    assert manifests.needed_runtime(newer) == "0.2.0"
+    assert manifests.release(clap_engine.__version__) >= manifests.release("0.2.0")
+
+
+@pytest.mark.parametrize("record", [Manifest, *(type(x) for x in vars(FULL).values())])
+def test_every_field_with_a_default_says_since_when(record: type) -> None:
+    """Else an older release would refuse as wrong what is only new."""
+    if is_dataclass(record):
+        optional = [field for field in fields(record) if readers.has_default(field)]
+        assert all("since" in field.metadata for field in optional)
+
+
+def test_a_newer_manifest_is_told_from_a_wrong_one() -> None:
+    tree = json.loads(dump(MANIFEST))
+    tree["text"]["invented_later"] = 1
+    with pytest.raises(ManifestError, match="only the keys"):
+        parse(json.dumps(tree).encode())
+    tree["min_runtime"] = "9.9"
+    with pytest.raises(ManifestError, match=r"'tiny' needs clap-engine 9\.9, this is.*upgrade"):
+        parse(json.dumps(tree).encode())

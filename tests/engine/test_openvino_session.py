@@ -96,6 +96,18 @@ def test_both_towers_agree_with_onnxruntime(
         ours.close()
 
 
+@pytest.mark.parametrize("wrong", [len(WORDS), len(WORDS) + 1000, -1])
+def test_ids_out_of_range_are_refused(openvino: Any, wrong: int) -> None:
+    """OpenVINO would make rows of zeros of them; the last word that there is passes."""
+    session = OpenVinoSession(FILES["text.fp32.onnx"], name="t")
+    mask = np.ones((1, 3), np.int64)
+    ids = np.array([[2, len(WORDS) - 1, 3]])
+    session.run(["embedding"], {"input_ids": ids, "attention_mask": mask})
+    ids[0, 1] = wrong
+    with pytest.raises(GraphError, match=f"input_ids holds .*{len(WORDS)} rows.*tokenizer"):
+        session.run(["embedding"], {"input_ids": ids, "attention_mask": mask})
+
+
 def test_results_and_inputs_are_the_callers(openvino: Any) -> None:
     session = OpenVinoSession(FILES["audio.fp32.onnx"], name="a")
     x = log_mel(1)

@@ -7,7 +7,9 @@ own modules as the oracle. The graphs' own tests have deeper ones, test_convert_
 from __future__ import annotations
 
 import errno
+import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,18 +20,22 @@ import soundfile
 
 torch = pytest.importorskip("torch")
 
-from clap_engine import audio, bundle, storage  # noqa: E402
+from clap_engine import audio, bundle, doctor, storage  # noqa: E402
 from clap_engine.arrays import l2_normalize  # noqa: E402
 from clap_engine.encoders import AudioEncoder, TextEncoder  # noqa: E402
 from clap_engine.errors import ClapError, NotFoundError  # noqa: E402
+from clap_engine.storage import StorageError  # noqa: E402
 from clap_engine.text import TextFrontEnd  # noqa: E402
 from clap_export import cli, converted, lowered, rotation  # noqa: E402
+from clap_export import convert as converting  # noqa: E402
+from clap_export.commands import convert as command  # noqa: E402
 from clap_export.commands.pack import packed  # noqa: E402
 from clap_export.convert import Plan, convert  # noqa: E402
 from clap_export.errors import CheckpointError, LicenceError, OutputError  # noqa: E402
 from clap_export.head_choice import HeadPlan  # noqa: E402
 from clap_export.msclap import layout, random_weights, reference, source, stand_in  # noqa: E402
 from clap_export.msclap.checkpoint import Checkpoint  # noqa: E402
+from clap_export.pack import write_bundle  # noqa: E402
 from clap_export.parity import Gate, GateError  # noqa: E402
 from clap_export.probes import Sizes  # noqa: E402
 from clap_export.source import Source  # noqa: E402
@@ -224,9 +230,7 @@ def test_2022_in_its_own_space(tmp_path: Path) -> None:
         np.testing.assert_allclose(row, l2_normalize(native)[0], atol=1e-4)
 
 
-@pytest.fixture
-def quick(source_2023: Source, monkeypatch: pytest.MonkeyPatch) -> Plan:
-    """A plan whose probes are noise: for what goes wrong later on."""
+def noisy_probes(monkeypatch: pytest.MonkeyPatch) -> None:
     from clap_export import probes
 
     def noise(spec: Any, frontend: bytes, sizes: Sizes) -> probes.Probes:
@@ -235,6 +239,12 @@ def quick(source_2023: Source, monkeypatch: pytest.MonkeyPatch) -> Plan:
         return probes.Probes(TEXTS[:2], mel, 1, TEXTS[2:], mel)
 
     monkeypatch.setattr(probes, "make", noise)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> Plan:
+    """A plan whose probes are noise: for what goes wrong later on."""
+    noisy_probes(monkeypatch)
     return Plan(("fp32",), NONE, SIZES)
 
 
@@ -255,22 +265,144 @@ def test_force_replaces_it(source_2023: Source, quick: Plan, tmp_path: Path) -> 
     assert bundle.open(out).manifest.id == "msclap-2023"
 
 
-def test_a_full_disk_leaves_nothing(
+Written = tuple[Any, dict[str, bytes]]
+
+
+@pytest.fixture(scope="module")
+def written(source_2023: Source, tmp_path_factory: pytest.TempPathFactory) -> Written:
+    """What a conversion hands to `write_bundle`, the one place where it touches the disk."""
+    taken: list[Any] = []
+    with pytest.MonkeyPatch.context() as patch:
+        noisy_probes(patch)
+        patch.setattr(converting, "write_bundle", lambda out, *rest: taken.extend(rest) or rest[0])
+        out = tmp_path_factory.mktemp("nothing") / "out"
+        convert(source_2023, out, Plan(("fp32",), NONE, SIZES))
+    assert os.listdir(out.parent) == []
+    return taken[0], taken[1]
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, call: str, n: int, error: BaseException) -> list[int]:
+    """The n-th `call` of storage (from 1) raises; how often it was called."""
+    real, calls = getattr(storage, call), [0]
+
+    def counted(*arguments: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == n:
+            raise error
+        return real(*arguments)
+
+    monkeypatch.setattr(storage, call, counted)
+    return calls
+
+
+def caught(out: Path, written: Written) -> BaseException | None:
+    """How writing the bundle ended."""
+    try:
+        write_bundle(out, *written)
+    except (StorageError, KeyboardInterrupt) as error:
+        return error
+    return None
+
+
+@pytest.mark.parametrize("call", ["_write", "_fsync", "_mkdir", "_replace"])
+@pytest.mark.parametrize("kind", [OSError, KeyboardInterrupt])
+@pytest.mark.parametrize("replaces", [False, True])
+def test_a_full_disk_or_ctrl_c_leaves_no_half_bundle(
+    written: Written, tmp_path: Path, call: str, kind: type[BaseException], replaces: bool
+) -> None:
+    """At each n-th system call: what was there stays, or the whole bundle is there; no draft."""
+    # Beginnings of the files do: a hundred times 300 MB would be written otherwise.
+    files = {name: data[:1000] for name, data in written[1].items()}
+    out, n = tmp_path / "out", 0
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    while True:
+        n += 1
+        if out.exists():
+            shutil.rmtree(out)
+        if replaces:
+            out.mkdir()
+            (out / "old").touch()
+        with pytest.MonkeyPatch.context() as patch:
+            calls = failing(patch, call, n, full if kind is OSError else KeyboardInterrupt())
+            error = caught(out, (written[0], files))
+        if error is None:
+            break
+        assert kind is not OSError or "No space left" in str(error)
+        held = os.listdir(tmp_path)
+        assert held in ([], ["out"])
+        if held and os.listdir(out) != ["old"]:
+            bundle.open(out).verify()  # only its name was not yet durable
+            assert call == "_fsync"
+        else:
+            assert bool(held) == replaces
+    assert calls[0] < n
+    bundle.open(out).verify()
+    assert os.listdir(tmp_path) == ["out"]
+    assert n > {"_write": len(files), "_fsync": len(files), "_mkdir": 1, "_replace": 1}[call]
+
+
+def test_a_full_disk_is_one_line_of_the_conversion(
     source_2023: Source, quick: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written = 0
-
-    def full(fd: int, data: Any) -> int:
-        nonlocal written
-        written += len(data)
-        if written > 2**21:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return os.write(fd, data)
-
-    monkeypatch.setattr(storage, "_write", full)
-    with pytest.raises(ClapError, match="No space left"):
+    failing(monkeypatch, "_write", 3, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    with pytest.raises(StorageError, match="cannot write .*No space left"):
         convert(source_2023, tmp_path / "out", quick)
     assert os.listdir(tmp_path) == []
+
+
+def test_ctrl_c_while_converting_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "_source", lambda *_: None)
+    monkeypatch.setattr(command, "convert", interrupted)
+    words = ["convert", "msclap", "--heads", "none", "--out", str(tmp_path / "a" / "out")]
+    assert cli.main(words) == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == []
+
+
+def test_force_replaces_a_file_too(written: Written, tmp_path: Path) -> None:
+    (tmp_path / "out").touch()
+    write_bundle(tmp_path / "out", *written)
+    assert os.listdir(tmp_path) == ["out"]
+    bundle.open(tmp_path / "out").verify()
+
+
+def test_what_a_bundle_needs_is_in_its_manifest(written: Written, tmp_path: Path) -> None:
+    """Front ends of msclap have fields that the first release refuses as unknown."""
+    assert write_bundle(tmp_path / "out", *written).min_runtime == "0.2.0"
+
+
+def test_doctor_recognises_a_converted_bundles_wrong_tokenizer(
+    written: Written, tmp_path: Path
+) -> None:
+    """Two tokens change places, the digest is refreshed: only the golden ids can tell."""
+    manifest, files = written
+    made = bundle.open(write_and_return(tmp_path / "good", manifest, files))
+    ids = made.golden_ids()
+    assert ids is not None
+    check = next(check for check in doctor.goldens(made) if check.name == "tokenizer")
+    assert check.state == doctor.GOOD
+    assert "own token ids" in check.found
+    tree = json.loads(files["tokenizer.json"])
+    words = tree["model"]["vocab"]
+    named = {place: word for word, place in words.items()}
+    first, second = named[ids[0][1]], named[ids[1][1]]
+    assert first != second
+    words[first], words[second] = words[second], words[first]
+    swapped = {**files, "tokenizer.json": json.dumps(tree).encode()}
+    broken = bundle.open(write_and_return(tmp_path / "bad", manifest, swapped))
+    check = next(check for check in doctor.goldens(broken) if check.name == "tokenizer")
+    assert check.state == doctor.BAD
+    assert "the model was trained with" in check.found
+
+
+def write_and_return(out: Path, manifest: Any, files: dict[str, bytes]) -> Path:
+    write_bundle(out, manifest, files)
+    return out
 
 
 def test_a_graph_that_computes_something_else_makes_no_bundle(

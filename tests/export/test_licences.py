@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from importlib.resources import files
+
 import pytest
 
 from clap_export.errors import LicenceError
@@ -39,3 +42,29 @@ def test_without_its_notice_nothing_is_passed_on() -> None:
         check_redistributable({"weights": "MIT"}, ("text.fp32.onnx",))
     with pytest.raises(LicenceError):
         check_redistributable({}, FILES)
+
+
+def test_the_weights_licence_is_whole_and_alone() -> None:
+    """Ms-PL has sections 1 to 3; 3 ends with (E), whose (F) is Ms-RL's."""
+    text = files("clap_export.msclap").joinpath("MS-PL.txt").read_text()
+    assert text.startswith("Microsoft Public License (Ms-PL)\n")
+    assert re.findall(r"^\d\. .*", text, re.M) == [
+        "1. Definitions",
+        "2. Grant of Rights",
+        "3. Conditions and Limitations",
+    ]
+    assert re.findall(r"^\(([A-Z])\)", text, re.M) == list("ABABCDE")
+    words = " ".join(text.split())
+    for phrase in (
+        "do not accept the license, do not use the software.",
+        "patent claims that read directly on its contribution.",
+        "or any derivative works that you create.",
+        "in the software or derivative works of the contribution in the software.",
+        "to use any contributors' name, logo, or trademarks.",
+        "to the software ends automatically.",
+        "notices that are present in the software.",
+        "under a license that complies with this license.",
+    ):
+        assert phrase in words
+    assert words.endswith("merchantability, fitness for a particular purpose and non-infringement.")
+    assert not re.search(r"^(Format|Files|Copyright|License|Upstream-Name):", text, re.M)

@@ -15,7 +15,7 @@ from pathlib import Path
 from clap_export import clap_model, laion_clap
 from clap_export.convert import PRECISIONS, Plan, check_out, convert
 from clap_export.errors import CheckpointError
-from clap_export.head_choice import HeadPlan
+from clap_export.head_choice import HeadPlan, check_sounds
 from clap_export.msclap import checkpoint, files, source
 from clap_export.parity import Gate
 from clap_export.probes import Sizes
@@ -68,6 +68,7 @@ def run(args: argparse.Namespace, say: Say) -> int:
     """Read, build, compare, write."""
     check_out(args.out, args.force)
     plan = _plan(args)
+    check_sounds(plan.head)  # reading the checkpoint can take a download
     made = _source(args, say)
     if args.weights_licence:
         made = made.under(args.weights_licence)

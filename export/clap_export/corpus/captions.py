@@ -137,9 +137,7 @@ def known(rng: np.random.Generator, lexicon: Lexicon, attributes: Mapping[str, s
     return compose(rng, pick(rng, lexicon.known[attributes["class"]]), attributes)
 
 
-def training(
-    rng: np.random.Generator, lexicon: Lexicon, attributes: Mapping[str, str]
-) -> Caption:
+def training(rng: np.random.Generator, lexicon: Lexicon, attributes: Mapping[str, str]) -> Caption:
     """A caption of anything that training may read, its wide phrases included."""
     phrases = lexicon.wide[attributes["class"]]
     if not phrases or rng.random() >= WIDE_SHARE:

@@ -51,9 +51,7 @@ def load() -> Lexicon:
         for name, phrases in _phrases(f"{kind}.json").items():
             for part, table in tables.items():
                 table[name] = tuple(phrases[part])
-    kept = lot.draw(
-        tables["plain"], tables["coined"], fixed=attribute_words(), least=MIN_KNOWN
-    )
+    kept = lot.draw(tables["plain"], tables["coined"], fixed=attribute_words(), least=MIN_KNOWN)
     asked = {
         word for table in kept.unseen.values() for phrase in table for word in content_words(phrase)
     }
