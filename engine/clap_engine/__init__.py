@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from clap_engine.errors import CollectionError as CollectionError
     from clap_engine.errors import DependencyError as DependencyError
     from clap_engine.errors import DimError as DimError
+    from clap_engine.errors import FilterError as FilterError
     from clap_engine.errors import ForkedError as ForkedError
     from clap_engine.errors import GraphError as GraphError
     from clap_engine.errors import IntegrityError as IntegrityError
@@ -33,8 +34,11 @@ if TYPE_CHECKING:
     from clap_engine.errors import TextError as TextError
     from clap_engine.errors import TruncationWarning as TruncationWarning
     from clap_engine.limits import Limits as Limits
+    from clap_engine.query import Clip as Clip
+    from clap_engine.query import Near as Near
+    from clap_engine.query import Query as Query
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _ERRORS = (
     "ArrayError",
@@ -44,6 +48,7 @@ _ERRORS = (
     "CollectionError",
     "DependencyError",
     "DimError",
+    "FilterError",
     "ForkedError",
     "GraphError",
     "IntegrityError",
@@ -57,9 +62,12 @@ _ERRORS = (
     "TruncationWarning",
 )
 _HOME = {
+    "Clip": "clap_engine.query",
     "ClipWindows": "clap_engine.engine",
     "Engine": "clap_engine.engine",
     "Limits": "clap_engine.limits",
+    "Near": "clap_engine.query",
+    "Query": "clap_engine.query",
     "load": "clap_engine.engine",
     **dict.fromkeys(_ERRORS, "clap_engine.errors"),
 }

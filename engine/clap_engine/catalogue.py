@@ -18,13 +18,17 @@ from typing import Any
 
 import numpy as np
 
+from clap_engine.arrays import Int64
 from clap_engine.errors import CollectionError, IntegrityError, NotFoundError
+from clap_engine.filter_sql import INDEX_PREFIX, index_sql, to_sql
+from clap_engine.filters import Field, Filter
 from clap_engine.records import (
     Identity,
     NewClip,
     Record,
     Rows,
     State,
+    Tuning,
     is_sound,
     rotten,
     sealed,
@@ -34,6 +38,8 @@ from clap_engine.records import (
 from clap_engine.storage import Database
 
 FORMAT = 1
+# The same with indexes on fields of the metadata: releases that know no others would fail on them.
+FORMAT_INDEXED = 2
 _APPLICATION_ID = 0x434C4150  # "CLAP", so that `file` and a stranger's tool know it
 # SQLite's oldest builds take 999 values a statement.
 _VALUES_AT_ONCE = 500
@@ -54,10 +60,19 @@ _SCHEMA = (
         crc INTEGER NOT NULL)""",
     """CREATE TABLE windows (row INTEGER PRIMARY KEY, clip INTEGER NOT NULL,
         start_s REAL NOT NULL, end_s REAL NOT NULL, vector BLOB NOT NULL, crc INTEGER NOT NULL)""",
-    # What readers of an older state must drop; emptied when a generation takes its place.
+    # What readers of an older state must drop; emptied when a generation takes its place. No
+    # windows: that change amended facts of clips.
     """CREATE TABLE removed (change INTEGER NOT NULL, first_row INTEGER NOT NULL,
         windows INTEGER NOT NULL)""",
 )
+
+# Made by the first tuning: releases that know no plans read past it, and a collection without it
+# is searched by the planner's defaults.
+_PLAN_SCHEMA = """CREATE TABLE IF NOT EXISTS plan (kind TEXT NOT NULL, coarse_dim INTEGER NOT NULL,
+    shortlist INTEGER NOT NULL, middle_dim INTEGER NOT NULL, kept INTEGER NOT NULL,
+    windows INTEGER NOT NULL, k INTEGER NOT NULL, target REAL NOT NULL, recall REAL NOT NULL,
+    latency_ms REAL NOT NULL, queries INTEGER NOT NULL, kinds TEXT NOT NULL,
+    seed INTEGER NOT NULL, tuned_s REAL NOT NULL, crc INTEGER NOT NULL)"""
 
 
 class Catalogue:
@@ -67,9 +82,11 @@ class Catalogue:
         if not path.exists():
             raise NotFoundError(f"{path} does not exist; open the collection with create=True")
         self._path = path
+        self._has_plan = False  # once there, that table stays
         self._db = Database(path, read_only=read_only)
         try:
             self._check_format()
+            self._check_schema()
             self.identity = self._identity()
         except BaseException:
             self._db.close()
@@ -108,11 +125,23 @@ class Catalogue:
             )
         if application != _APPLICATION_ID:
             raise IntegrityError(f"{self._path} is not a collection's database; give another path")
-        if version != FORMAT:
+        if version not in (FORMAT, FORMAT_INDEXED):
             raise CollectionError(
-                f"{self._path} has format {version}, this release reads {FORMAT}; "
-                "install the clap-engine that wrote it, or index again"
+                f"{self._path} has format {version}, this release reads {FORMAT} and "
+                f"{FORMAT_INDEXED}; install the clap-engine that wrote it, or index again"
             )
+
+    def _check_schema(self) -> None:
+        """IntegrityError where the file could run anything but the indexes that we write."""
+        self._db.trust_schema()  # to read a schema runs nothing of it
+        for kind, name, sql in self._db.execute("SELECT type, name, sql FROM sqlite_master"):
+            if kind in ("trigger", "view") or (
+                kind == "index" and sql is not None and sql != index_sql(name)
+            ):
+                raise IntegrityError(
+                    f"{self._path} holds the {kind} {name!r:.80}, which clap-engine did not write; "
+                    "restore the file from a copy"
+                )
 
     def _identity(self) -> Identity:
         rows = self._db.execute("SELECT * FROM collection")
@@ -125,6 +154,11 @@ class Catalogue:
         self._db.close()
 
     # Reading
+
+    def format(self) -> int:
+        """The version of the file's format."""
+        [(version,)] = self._db.execute("PRAGMA user_version")
+        return int(version)
 
     def data_version(self) -> int:
         """A number that changes when another connection has committed."""
@@ -141,6 +175,17 @@ class Catalogue:
         if len(rows) != 1:
             raise IntegrityError(f"{self._path} has lost its state; index the sounds again")
         return unsealed(State, rows[0], self._path, "the state")
+
+    def tuning(self) -> Tuning | None:
+        """The plan that was tuned last, None without one; IntegrityError when it is rotten."""
+        if not self._has_plan:
+            self._has_plan = bool(
+                self._db.execute(
+                    "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'plan'"
+                )
+            )
+        rows = self._db.execute("SELECT * FROM plan") if self._has_plan else []
+        return unsealed(Tuning, rows[0], self._path, "the tuned plan") if rows else None
 
     def rows_after(self, row: int) -> Generator[Rows, None, None]:
         """Windows with a number above `row`, in order, in batches; IntegrityError on rot."""
@@ -171,6 +216,33 @@ class Catalogue:
                 "SELECT first_row, windows FROM removed WHERE change > ?", (change,)
             )
         ]
+
+    def is_amended_after(self, change: int) -> bool:
+        """Whether a later change gave a stored clip other facts: its metadata, its path."""
+        return bool(
+            self._db.execute(
+                "SELECT 1 FROM removed WHERE windows = 0 AND change > ? LIMIT 1", (change,)
+            )
+        )
+
+    def matching(self, tree: Filter, after_clip: int = 0) -> Int64:
+        """Numbers [C], in any order, of the clips above `after_clip` that the filter lets through.
+
+        The checksum of a clip is checked when it becomes a hit, not here.
+        """
+        source, (where, values) = "clips", to_sql(tree)
+        if after_clip:
+            # The newest clips are few: found by their numbers, not by an index on a field.
+            source, where = "clips NOT INDEXED", f"id > ? AND {where}"
+            values = (after_clip, *values)
+        found = self._db.stream(f"SELECT id FROM {source} WHERE {where}", values)
+        return np.fromiter((number for batch in found for (number,) in batch), np.int64)
+
+    def filter_fields(self) -> list[str]:
+        """The dotted names of the fields that have an index for filters, sorted."""
+        rows = self._db.execute("SELECT name FROM sqlite_master WHERE type = 'index'")
+        names = [name for (name,) in rows if name.startswith(INDEX_PREFIX)]
+        return sorted(name.removeprefix(INDEX_PREFIX) for name in names)
 
     def find(self, key: str) -> Record | None:
         """The clip stored under `key`."""
@@ -213,6 +285,10 @@ class Catalogue:
         if found:
             return [f"SQLite: {text}" for text in found]
         state, clips, windows = self.state(), 0, 0
+        try:
+            self.tuning()
+        except IntegrityError as error:
+            found.append(str(error))
         for batch in self._db.stream("SELECT * FROM clips"):
             for columns in batch:
                 try:
@@ -240,6 +316,9 @@ class Catalogue:
             state = self._next()
             for clip in clips:
                 state = self._insert(self._drop(state, clip.key), clip)
+            if amended:
+                # What readers know by filters may have changed, though no row did.
+                self._db.execute("INSERT INTO removed VALUES (?, 0, 0)", (state.change,))
             for record in amended:
                 # Gone if another thread removed it meanwhile: then it stays removed.
                 if self._db.execute("SELECT 1 FROM clips WHERE id = ?", (record.id,)):
@@ -248,6 +327,27 @@ class Catalogue:
                         sealed(record),
                     )
             self._save(state)
+
+    def index_filters(self, fields: Sequence[Field]) -> None:
+        """Give each of these fields an index for filters, and no other field."""
+        wanted = {".".join(one.names) for one in fields}
+        with self._db.transaction():
+            stored = set(self.filter_fields())
+            for name in stored - wanted:
+                self._db.execute(f'DROP INDEX "{INDEX_PREFIX}{name}"')
+            for name in sorted(wanted - stored):
+                self._db.execute(str(index_sql(INDEX_PREFIX + name)))
+            version = FORMAT_INDEXED if wanted else FORMAT
+            self._db.execute(f"PRAGMA user_version = {version}")
+
+    def put_tuning(self, tuning: Tuning) -> None:
+        """Keep a tuned plan, the only one; a new state, so that readers look at it."""
+        with self._db.transaction():
+            self._db.execute(_PLAN_SCHEMA)
+            self._db.execute("DELETE FROM plan")
+            marks = ", ".join("?" * len(columns := sealed(tuning)))
+            self._db.execute(f"INSERT INTO plan VALUES ({marks})", columns)
+            self._save(self._next())
 
     def remove(self, key: str) -> bool:
         """Remove a clip; False when there is none of that key."""

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-from clap_engine import __version__, report, verbs
+from clap_engine import __version__, invocation, report, search_verbs, verbs
 from clap_engine.errors import (
     ClapError,
     DependencyError,
@@ -30,6 +30,7 @@ from clap_engine.errors import (
     SpaceMismatchError,
     TruncationWarning,
 )
+from clap_engine.placement import PROVIDERS
 
 USAGE, NOT_FOUND, DAMAGED, LOCKED, OTHER_SPACE, DEPENDENCY, DISK = range(2, 9)
 
@@ -77,11 +78,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        return verbs.INTERRUPTED
+        return invocation.INTERRUPTED
     except BrokenPipeError:
         # The reader (head, less) has enough; python would complain once more while it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return verbs.OK
+        return invocation.OK
 
 
 class _Lines(logging.Handler):
@@ -167,12 +168,46 @@ def parser() -> argparse.ArgumentParser:
     index.add_argument("folder", metavar="FOLDER")
     index.add_argument("--into", metavar="X.clap", required=True, help="made if it isn't there")
     index.add_argument("--prune", action="store_true", help="remove clips whose file is gone")
+    index.add_argument("--ray", action="store_true", help="by many processes; X may be a URL")
+    index.add_argument("--ray-workers", type=_positive, default=2, metavar="N", help="default: 2")
+    index.add_argument("--shards", metavar="DIR", help="where --ray keeps what is not merged yet")
 
-    search = runs_model(verb("search", verbs.search, "the clips that fit a description best"))
+    search = runs_model(
+        verb("search", search_verbs.search, "the clips that fit a description best")
+    )
     search.add_argument("collection", metavar="X.clap")
     search.add_argument("query", nargs="?", help='such as "a slow banjo melody"')
-    search.add_argument("--by-example", metavar="FILE", help="a sound to search by instead")
+    search.add_argument("--by-example", metavar="FILE", help="a sound to search by, too or instead")
+    search.add_argument("--near", metavar="KEY", help="a stored clip to search by, too or instead")
+    search.add_argument("--plus", metavar="WORDS", action="append", default=[],
+                        help="more words to look for; may be given again")  # fmt: skip
+    search.add_argument("--minus", metavar="WORDS", action="append", default=[],
+                        help="words to keep away from; may be given again")  # fmt: skip
     search.add_argument("-k", type=_positive, default=10, help="how many clips (default: 10)")
+    search.add_argument("--where", metavar="JSON", help='a filter: \'{"year": {">=": 1970}}\'')
+    search.add_argument("--min-score", type=float, metavar="X", help="leave weaker hits out")
+    search.add_argument("--min-calibrated", type=float, metavar="P", help="the same, from 0 to 1")
+    search.add_argument("--collapse", type=float, metavar="COSINE",
+                        help="fold clips that are more alike than this, such as 0.98")  # fmt: skip
+    search.add_argument("--diversity", type=float, default=0.0, metavar="X",
+                        help="0 to 1: prefer hits that differ from each other")  # fmt: skip
+
+    search.add_argument("--explain", action="store_true",
+                        help="say which plan ran and what each stage did")  # fmt: skip
+
+    tune = runs_model(
+        verb("tune", search_verbs.tune, "measure which plan finds enough, and keep it")
+    )
+    tune.add_argument("collection", metavar="X.clap")
+    tune.add_argument("--target", type=float, default=0.99, metavar="RECALL",
+                      help="share of the true best clips to find (default: 0.99)")  # fmt: skip
+    tune.add_argument("--budget-ms", type=float, metavar="MS",
+                      help="what a search may take, without embedding its query")  # fmt: skip
+    tune.add_argument("-k", type=_positive, default=10, help="how many clips (default: 10)")
+    tune.add_argument("--queries", metavar="FILE", help="texts that will be asked, one a line")
+    tune.add_argument("--seed", type=int, default=0, metavar="N", help="of the sample (default: 0)")
+    tune.add_argument("--graph-s", type=float, default=60.0, metavar="S",
+                      help="what building graphs to try may take (default: 60)")  # fmt: skip
 
     caption = runs_model(verb("caption", verbs.caption, "a sentence about each sound"))
     caption.add_argument("files", metavar="FILE", nargs="+")
@@ -185,6 +220,7 @@ def parser() -> argparse.ArgumentParser:
     verify.add_argument("path", metavar="PATH")
     doctor = runs_model(verb("doctor", verbs.doctor, "what runs where, and whether it runs right"))
     doctor.add_argument("path", metavar="BUNDLE", nargs="?")
+    doctor.add_argument("--provider", choices=tuple(PROVIDERS), help="where its graphs shall run")
     verb("models", verbs.models, "the bundles that can be loaded by name")
     return top
 

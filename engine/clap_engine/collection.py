@@ -11,13 +11,15 @@ import logging
 import os
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from clap_engine import planner, storage
-from clap_engine.catalogue import FORMAT, Catalogue
+from clap_engine import filters, folders, planner, probes, storage, tune
+from clap_engine.allow import AllowSets
+from clap_engine.catalogue import Catalogue
 from clap_engine.errors import (
     ClosedError,
     CollectionError,
@@ -26,23 +28,25 @@ from clap_engine.errors import (
     LockedError,
     NotFoundError,
     RebuildWarning,
-    SpaceMismatchError,
 )
 from clap_engine.index import coarse
-from clap_engine.ingest import AddReport, Embedder, Ingest, Item
+from clap_engine.ingest import AddReport, Embedder, Ingest, items
 from clap_engine.limits import DEFAULT_LIMITS, Limits
 from clap_engine.planner import Plan, Shortlist
-from clap_engine.records import Identity
-from clap_engine.search import Clip, Hit, Query, Search, SearchResult, TimedEmbedder
+from clap_engine.query import AnyQuery, Clip, Near, Query, Text
+from clap_engine.questions import TimedEmbedder
+from clap_engine.records import NewClip
+from clap_engine.request import checked
+from clap_engine.search import Explanation, Hit, Search, SearchResult
 from clap_engine.states import DATABASE, States
+from clap_engine.tune import TuneReport
 
 __all__ = [
-    "AddReport", "Clip", "Collection", "Embedder", "Hit", "Plan", "SearchResult", "TimedEmbedder",
+    "AddReport", "Clip", "Collection", "Embedder", "Explanation", "Hit", "Near", "Plan", "Query",
+    "SearchResult", "Text", "TimedEmbedder", "TuneReport",
 ]  # fmt: skip
 
 log = logging.getLogger("clap_engine")
-
-_LOCK = "writer.lock"
 
 
 class Collection:
@@ -75,7 +79,7 @@ class Collection:
         if create:
             if embedder is None:
                 raise CollectionError("a new collection needs an embedder to bind to; give one")
-            _create(folder, embedder)
+            folders.create(folder, embedder)
         elif not folder.is_dir():
             raise NotFoundError(f"{folder} does not exist; create=True makes a new collection")
         return cls(folder, embedder, read_only, calibration, limits)
@@ -97,13 +101,14 @@ class Collection:
         self._closed = False
         known = dict(calibration or getattr(embedder, "calibration", None) or {})
         self._write_guard = threading.RLock()  # the writing connection and the file lock
-        self._file_lock = storage.FileLock(folder / _LOCK)
+        self._file_lock = storage.FileLock(folder / folders.LOCK)
         self._writer: Catalogue | None = None
         self._states = States(folder, read_only=read_only, per_sqrt_row=planner.measured(known))
+        self._allow = AllowSets(self._states, folder, read_only=read_only)
         try:
             if embedder is not None:
-                _check_space(self._states.identity, embedder, folder)
-            self._search = Search(self._states, embedder, known, limits)
+                folders.check_space(self._states.identity, embedder, folder)
+            self._search = Search(self._states, self._allow, embedder, known)
             try:
                 self._states.refresh()
             except IntegrityError as error:
@@ -114,14 +119,48 @@ class Collection:
             self.close()
             raise
 
-    def search(self, query: Query, k: int = 10, *, shortlist: Shortlist = None) -> SearchResult:
-        """The k best clips for a text, a Clip or a vector [D].
+    def search(
+        self,
+        query: AnyQuery,
+        k: int = 10,
+        *,
+        where: Mapping[str, Any] | None = None,
+        min_score: float | None = None,
+        min_calibrated: float | None = None,
+        collapse: float | None = None,
+        diversity: float = 0.0,
+        shortlist: Shortlist = None,
+        explain: bool = False,
+    ) -> SearchResult:
+        """The k best clips for a text, a Clip, a stored clip Near(key), a Query or a vector [D].
 
-        `shortlist` is how many windows are scored exactly: a number, "all", or None for the
-        planner's choice.
+        `where` is a filter such as {"year": {">=": 1970}} on metadata, key, path and duration_s;
+        FilterError says what is wrong with it. Hits below `min_score` or below the probability
+        `min_calibrated` are left out. `collapse` is a cosine: a clip that is more alike than that
+        to a better hit is named among its duplicates. `diversity`, 0 to 1, prefers hits that
+        differ from those before them. `shortlist` is how many windows are scored exactly: a
+        number, "all", or None for the planner's choice. With `explain` the result says which
+        plan ran and why, stage by stage.
         """
         self._check_open()
-        return self._search.run(query, k, shortlist)
+        request = checked(
+            self._limits, k=k, shortlist=shortlist, where=where, min_score=min_score,
+            min_calibrated=min_calibrated, collapse=collapse, diversity=diversity,
+            explain=explain,
+        )  # fmt: skip
+        return self._search.run(query, request)
+
+    def search_batch(
+        self, queries: Iterable[AnyQuery], k: int = 10, **options: Any
+    ) -> list[SearchResult]:
+        """What `search` finds for each query, with the same options, all in one state.
+
+        Texts are embedded together and scans are shared; a result's milliseconds hold its share.
+        """
+        self._check_open()
+        if isinstance(queries, (str, bytes)):
+            raise CollectionError("one query was given where a list is wanted; write [query]")
+        return self._search.run_batch(list(queries), checked(self._limits, k=k, **options))
 
     def __len__(self) -> int:
         """Clips."""
@@ -145,11 +184,13 @@ class Collection:
         self._check_open()
         with self._states.held() as view:
             state, duration_s = self._states.reader.state(), self._states.reader.duration_s()
+            fields, version = self._states.reader.filter_fields(), self._states.reader.format()
+            tuning = self._states.tuning
         identity = self._states.identity
         files = [file for file in self.path.rglob("*") if file.is_file()]
         return {
             "path": os.fspath(self.path),
-            "format": FORMAT,
+            "format": version,
             "bundle_id": identity.bundle_id,
             "revision": identity.revision,
             "space_id": identity.space_id,
@@ -164,6 +205,9 @@ class Collection:
             "removed_rows": view.dead,
             "index": "hnsw" if view.coarse is not None else "flat",
             "hnswlib": coarse.is_available(),
+            "filters": fields,
+            "prefix_dim": view.prefix_dim,
+            "plan": None if tuning is None else asdict(tuning),
         }
 
     def verify(self) -> list[str]:
@@ -192,9 +236,20 @@ class Collection:
             self._open_writer(), self._embedder,
             limits=self._limits, guard=self._write_guard, root=root, progress=progress,
         )  # fmt: skip
-        report = run.run(_items(sources, keys, metadata))
+        report = run.run(items(sources, keys, metadata))
         self._rebuild_if_due()
         return report
+
+    def put(self, clips: Sequence[NewClip]) -> None:
+        """Store clips whose vectors are ready, in one durable commit; see ingest for what is due.
+
+        A clip whose key is there already is replaced.
+        """
+        writer = self._open_writer()
+        with self._write_guard:
+            self._check_open()
+            writer.put(clips)
+        self._rebuild_if_due()
 
     def remove(self, key: str) -> bool:
         """Remove a clip for good; False when there is none of that key."""
@@ -202,6 +257,68 @@ class Collection:
         with self._write_guard:
             self._check_open()
             return isinstance(key, str) and writer.remove(key)
+
+    def declare_filters(self, fields: Iterable[str]) -> None:
+        """Index these fields for filters, such as "year" or "artist.name", and no others.
+
+        Filters on other fields work as well; finding what a selective one lets through takes
+        longer then, for the first search after a change. The declaration stays with the
+        collection. FilterError for a name that no filter could use.
+        """
+        if isinstance(fields, str):
+            raise CollectionError("one field was given where a list is wanted; write [field]")
+        wanted = [filters.field_of(name) for name in fields]
+        writer = self._open_writer()
+        with self._write_guard:
+            self._check_open()
+            writer.index_filters(wanted)
+
+    def tune(
+        self,
+        target: float = 0.99,
+        budget_ms: float | None = None,
+        k: int = 10,
+        queries: Sequence[AnyQuery] | None = None,
+        progress: Callable[[float, str], None] | None = None,
+        *,
+        seed: int = 0,
+        graph_s: float = 60.0,
+    ) -> TuneReport:
+        """Measure which plan finds `target` of the true k best clips soonest, and keep it.
+
+        The sampled queries are `queries` (20 to 1000; texts or vectors of the kind that will be
+        asked), else texts that the clips carry and stored windows, see probes. `budget_ms` is the
+        median that a search may take, without embedding; where the target can't be had in it,
+        the best recall within it is taken, and the report's `is_met` is False. `graph_s` bounds
+        what building graphs to try may take. `progress(share done, what)` is called as it goes.
+
+        The plan is durable before the index is rebuilt for it, which is done at once where the
+        index lacks what the plan needs. Both are the collection's own: they outlive this process.
+        """
+        self._check_open()
+        tune.checked(target, budget_ms)
+        checked(self._limits, k=k)
+        writer = self._open_writer()
+        view = self._states.refresh()
+        if not view.rows:
+            raise CollectionError(f"{self.path} is empty; add sounds before it is tuned")
+        if queries is None:
+            asked = probes.sampled(self._states, view, self._embedder, seed)
+        else:
+            asked = probes.given(self._search.vectors(queries), seed)
+        dim = self._states.identity.dim
+        rungs = getattr(self._embedder, "ladder", None) or tune.COARSE_DIMS
+        report = tune.tune(
+            view, asked, target=target, budget_ms=budget_ms, k=k, seed=seed,
+            ladder=(*rungs, dim), default=self._search.default_plan(view, k), graph_s=graph_s,
+            progress=progress or (lambda share, what: None),
+        )  # fmt: skip
+        with self._write_guard:
+            self._check_open()
+            writer.put_tuning(report.tuning)
+            if tune.is_short_of(view, report.tuning):
+                self._states.rebuild(writer)
+        return report
 
     def rebuild(self) -> int:
         """Write a new generation of the derived files now; its number."""
@@ -216,6 +333,7 @@ class Collection:
             return  # the connections belong to the parent: closing them here could harm it
         with self._write_guard:
             self._closed = True
+            self._allow.close()
             self._states.close()
             if self._writer is not None:
                 self._writer.close()
@@ -284,82 +402,3 @@ class Collection:
                 self._writer.close()
                 self._writer = None
             self._file_lock.release()
-
-
-def _create(folder: Path, embedder: Embedder) -> None:
-    """Make an empty collection, whole or not at all; one that is there stays as it is."""
-    database = folder / DATABASE
-    try:
-        Catalogue(database, read_only=True).close()
-        return
-    except NotFoundError:  # also when its making was cut off
-        pass
-    if folder.exists() and not folder.is_dir():
-        raise CollectionError(f"{folder} is a file; give a folder for the collection")
-    ours = (_LOCK, DATABASE)
-    if folder.is_dir():
-        strange = [entry.name for entry in folder.iterdir() if not entry.name.startswith(ours)]
-        if strange:
-            raise CollectionError(
-                f"{folder} holds other files ({strange[0]}); give a new or empty folder"
-            )
-    storage.make_dir(folder, parents=True)
-    lock = storage.FileLock(folder / _LOCK)
-    lock.acquire()
-    try:
-        Catalogue.create(
-            database,
-            bundle_id=embedder.bundle_id,
-            revision=embedder.revision,
-            space_id=embedder.space_id,
-            dim=embedder.dim,
-        )
-        storage.fsync_dir(folder)
-    finally:
-        lock.release()
-
-
-def _check_space(identity: Identity, embedder: Embedder, folder: Path) -> None:
-    """SpaceMismatchError unless the embedder's vectors belong into this collection."""
-    if (embedder.space_id, embedder.dim) != (identity.space_id, identity.dim):
-        raise SpaceMismatchError(
-            f"{folder} was made with {identity.bundle_id} (space {identity.space_id[:12]}), "
-            f"this is {embedder.bundle_id} (space {embedder.space_id[:12]}); "
-            "open it with that bundle, or index the sounds into a new collection"
-        )
-    if embedder.revision != identity.revision:
-        log.info(
-            "%s was made with revision %s of %s; %s has the same embedding space",
-            folder, identity.revision[:12], identity.bundle_id, embedder.revision[:12],
-        )  # fmt: skip
-
-
-def _items(
-    sources: Iterable[Any],
-    keys: Iterable[str] | None,
-    metadata: Iterable[Mapping[str, Any] | None] | None,
-) -> Iterator[Item]:
-    """Sources with their keys and metadata, refused unless there are as many of each."""
-    if isinstance(sources, (str, bytes, os.PathLike)):
-        raise CollectionError("one sound was given where a list is wanted; write [sound]")
-    rest: list[tuple[str, Iterator[Any]]] = []
-    for name, values in (("keys", keys), ("metadata", metadata)):
-        if values is None:
-            continue
-        if isinstance(values, (str, Mapping)):
-            raise CollectionError(f"{name} must be a list, one for each sound")
-        if isinstance(values, Sized) and isinstance(sources, Sized) and len(values) != len(sources):
-            raise CollectionError(f"{len(values)} {name} were given for {len(sources)} sounds")
-        rest.append((name, iter(values)))
-    return _joined(sources, rest)
-
-
-def _joined(sources: Iterable[Any], rest: list[tuple[str, Iterator[Any]]]) -> Iterator[Item]:
-    for number, source in enumerate(sources):
-        facts: dict[str, Any] = {"keys": None, "metadata": None}
-        for name, values in rest:
-            try:
-                facts[name] = next(values)
-            except StopIteration:
-                raise CollectionError(f"there are only {number} {name}; give one a sound") from None
-        yield Item(source, facts["keys"], facts["metadata"])

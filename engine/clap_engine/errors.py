@@ -52,6 +52,10 @@ class CollectionError(ClapError, ValueError):
     """A collection was asked for something that it cannot do."""
 
 
+class FilterError(CollectionError):
+    """A metadata filter is malformed or asks for something that is not allowed."""
+
+
 class SpaceMismatchError(CollectionError):
     """A collection was made in another embedding space than the bundle's."""
 

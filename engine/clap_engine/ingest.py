@@ -14,7 +14,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -335,3 +335,34 @@ def _check_json(value: Any, where: str, depth: int) -> None:
         raise CollectionError(
             f"{where} is {type(value).__name__}; give text, numbers, booleans, None, lists or dicts"
         )
+
+
+def items(
+    sources: Iterable[Any],
+    keys: Iterable[str] | None,
+    metadata: Iterable[Mapping[str, Any] | None] | None,
+) -> Iterator[Item]:
+    """Sources with their keys and metadata, refused unless there are as many of each."""
+    if isinstance(sources, (str, bytes, os.PathLike)):
+        raise CollectionError("one sound was given where a list is wanted; write [sound]")
+    rest: list[tuple[str, Iterator[Any]]] = []
+    for name, values in (("keys", keys), ("metadata", metadata)):
+        if values is None:
+            continue
+        if isinstance(values, (str, Mapping)):
+            raise CollectionError(f"{name} must be a list, one for each sound")
+        if isinstance(values, Sized) and isinstance(sources, Sized) and len(values) != len(sources):
+            raise CollectionError(f"{len(values)} {name} were given for {len(sources)} sounds")
+        rest.append((name, iter(values)))
+    return _joined(sources, rest)
+
+
+def _joined(sources: Iterable[Any], rest: list[tuple[str, Iterator[Any]]]) -> Iterator[Item]:
+    for number, source in enumerate(sources):
+        facts: dict[str, Any] = {"keys": None, "metadata": None}
+        for name, values in rest:
+            try:
+                facts[name] = next(values)
+            except StopIteration:
+                raise CollectionError(f"there are only {number} {name}; give one a sound") from None
+        yield Item(source, facts["keys"], facts["metadata"])

@@ -1,7 +1,8 @@
 """Which way a search goes: exact, flat scan or HNSW, and how long the shortlist is.
 
-In:  how many rows there are, how many clips are wanted, what the caller insists on.
-Out: a frozen `Plan`, and whether a new generation is due.
+In:  how many rows there are, how many clips are wanted, what the caller insists on, what `tune`
+     measured.
+Out: a frozen `Plan` and where it comes from; whether a new generation is due.
 Knows nothing about vectors, files or queries.
 """
 
@@ -13,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from clap_engine.errors import CollectionError
+from clap_engine.records import Tuning
 
 # recall@10 of an exact 32-d shortlist of K against exact 512-d, 100 queries on synthetic vectors
 # whose variances fall as i^-0.7 (a harder space than a Matryoshka-trained one):
@@ -30,23 +32,37 @@ SHORTLIST_PER_HIT = 20
 # A shortlist that held too few clips is widened by this factor.
 WIDEN = 4
 
+# A tuned plan's recall is promised up to this many times the rows that it was measured on: its
+# shortlist grows with their square root, what is needed somewhat faster (exponent .73 in the table
+# above, from 500 windows for .99 at 10,000 rows to some 2,700 at 100,000).
+OUTGROWN = 2.0
+
 # Tails shorter than this cost nothing to scan; beyond it, a share of the whole makes one due.
 TAIL_MIN_ROWS = 1000
 TAIL_MAX_SHARE = 0.05
 
 Shortlist = int | Literal["all"] | None
 Index = Literal["exact", "flat", "hnsw"]
+Source = Literal["default", "tuned", "caller"]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How one search was made; `shortlist` is its final length in windows."""
+    """How one search was made; `shortlist` is its final length in windows.
+
+    `dims` are those of its rungs, coarse first; `kept` is how many windows the middle one passes
+    on, 0 without one. `expected_recall` is what `tune` measured, 1 where all rows are scored, or
+    None where nobody knows.
+    """
 
     index: Index
     rows: int
     shortlist: int
     dims: tuple[int, ...]
     widened: int = 0
+    kept: int = 0
+    source: Source = "default"
+    expected_recall: float | None = None
 
 
 def measured(calibration: Mapping[str, float]) -> float | None:
@@ -72,9 +88,13 @@ def plan(
     has_coarse: bool,
     ladder: tuple[int, int],
     per_sqrt_row: float | None = None,
+    tuning: Tuning | None = None,
 ) -> Plan:
     """The plan for one search; `ladder` is the coarse dim and the full one."""
+    source: Source = "default" if shortlist is None else "caller"
     if shortlist is None:
+        if tuning is not None and tuning.coarse_dim == ladder[0]:
+            return tuned(tuning, rows, k, has_coarse=has_coarse, dim=ladder[1])
         count = shortlist_for(rows, k, per_sqrt_row)
     elif shortlist == "all":
         count = rows
@@ -85,9 +105,56 @@ def plan(
     else:
         count = max(shortlist, k)
     if count >= rows:
-        return Plan("exact", rows, rows, ladder[1:])
+        return exact(rows, ladder[1], source)
     index: Index = "hnsw" if has_coarse and is_hnsw_faster(rows, count) else "flat"
-    return Plan(index, rows, count, ladder)
+    return Plan(index, rows, count, ladder, source=source)
+
+
+def tuned(tuning: Tuning, rows: int, k: int, *, has_coarse: bool, dim: int) -> Plan:
+    """The tuned plan for k clips among `rows` windows, on a view whose prefixes are its own."""
+    least = k if k <= tuning.k else SHORTLIST_PER_HIT * k
+    growth = math.sqrt(rows / tuning.rows)
+    count = max(least, math.ceil(tuning.shortlist * growth))
+    if count >= rows:
+        return exact(rows, dim, "tuned")
+    kept = max(least, math.ceil(tuning.kept * growth)) if tuning.kept else 0
+    has_middle = 0 < kept < count
+    is_outgrown = rows > OUTGROWN * tuning.rows
+    is_graph = tuning.index == "hnsw" or (is_outgrown and is_hnsw_faster(rows, count))
+    middle = (tuning.middle_dim,) if has_middle else ()
+    return Plan(
+        "hnsw" if is_graph and has_coarse else "flat",
+        rows,
+        count,
+        (tuning.coarse_dim, *middle, dim),
+        kept=kept if has_middle else 0,
+        source="tuned",
+        expected_recall=None if is_outgrown or k > tuning.k else tuning.recall,
+    )
+
+
+def exact(rows: int, dim: int, source: Source = "default") -> Plan:
+    """All rows scored on all dims."""
+    return Plan("exact", rows, rows, (dim,), source=source, expected_recall=1.0)
+
+
+def reason(found: Plan, tuning: Tuning | None, prefix_dim: int) -> str:
+    """Why a search was planned so, in a sentence; `prefix_dim` is that of the rows it ran on."""
+    if found.source == "caller":
+        return "the caller gave the length of the shortlist"
+    if tuning is None:
+        return "no plan was tuned for this collection"
+    if found.source == "default":
+        return (
+            f"the tuned plan shortlists by {tuning.coarse_dim} dims and the index holds "
+            f"{prefix_dim}; it serves from the next rebuild on"
+        )
+    if found.rows <= OUTGROWN * tuning.rows:
+        return f"tuned for recall {tuning.target:g} on {tuning.rows} windows"
+    return (
+        f"tuned for recall {tuning.target:g} on {tuning.rows} windows, of which there are "
+        f"{found.rows} now: tune again"
+    )
 
 
 def widen(narrow: Plan) -> Plan:
@@ -96,13 +163,14 @@ def widen(narrow: Plan) -> Plan:
     if count >= narrow.rows:
         return replace(
             narrow, index="exact", shortlist=narrow.rows, dims=narrow.dims[-1:],
-            widened=narrow.widened + 1,
+            widened=narrow.widened + 1, kept=0, expected_recall=1.0,
         )  # fmt: skip
     # A long shortlist is where the scan overtakes the graph.
     is_graph = narrow.index == "hnsw" and is_hnsw_faster(narrow.rows, count)
     return replace(
-        narrow, index="hnsw" if is_graph else "flat", shortlist=count, widened=narrow.widened + 1
-    )
+        narrow, index="hnsw" if is_graph else "flat", shortlist=count, kept=narrow.kept * WIDEN,
+        widened=narrow.widened + 1,
+    )  # fmt: skip
 
 
 # Medians of 60 searches on one thread (Sapphire Rapids, numpy 1.26, hnswlib 0.8, M 16, 32 dims),
@@ -122,8 +190,12 @@ def is_hnsw_faster(rows: int, shortlist: int) -> bool:
     return rows > HNSW_ROWS_PER_CANDIDATE * shortlist
 
 
-def is_coarse_due(rows: int, per_sqrt_row: float | None = None) -> bool:
-    """Whether a generation of `rows` should hold a graph: where default searches use it."""
+def is_coarse_due(
+    rows: int, per_sqrt_row: float | None = None, tuning: Tuning | None = None
+) -> bool:
+    """Whether a generation of `rows` should hold a graph: where searches for ten use it."""
+    if tuning is not None:
+        return tuned(tuning, rows, tuning.k, has_coarse=True, dim=0).index == "hnsw"
     return is_hnsw_faster(rows, shortlist_for(rows, 10, per_sqrt_row))
 
 

@@ -25,10 +25,12 @@ class ProgressLine:
         self,
         total: int,
         *,
+        unit: str = "clips",
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._total = total
+        self._unit = unit
         self._stream = sys.stderr if stream is None else stream
         self._shown = self._stream.isatty()
         self._clock = clock
@@ -47,7 +49,7 @@ class ProgressLine:
         width = shutil.get_terminal_size().columns
         filled = 20 * done // max(self._total, 1)
         bar = "#" * filled + "." * (20 - filled)
-        text = f"[{bar}] {done}/{self._total}  {rate:.1f} clips/s  {left}  {label}"
+        text = f"[{bar}] {done}/{self._total}  {rate:.1f} {self._unit}/s  {left}  {label}"
         self._stream.write("\r" + text[: width - 1].ljust(width - 1))
         self._stream.flush()
 

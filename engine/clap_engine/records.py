@@ -49,6 +49,30 @@ class State:
 
 
 @dataclass(frozen=True)
+class Tuning:
+    """The plan that `tune` chose, and what it measured: recall@k in clips, medians in ms.
+
+    `middle_dim` and `kept` (windows that the middle rung passes on) are 0 without that rung;
+    `queries` counts the sampled ones, of the kinds named, and `recall` is that of the worst kind.
+    """
+
+    index: str  # "exact", "flat" or "hnsw"
+    coarse_dim: int
+    shortlist: int
+    middle_dim: int
+    kept: int
+    rows: int
+    k: int
+    target: float
+    recall: float
+    latency_ms: float
+    queries: int
+    kinds: str
+    seed: int
+    tuned_s: float  # since 1970
+
+
+@dataclass(frozen=True)
 class Record:
     """One clip as it is stored; `metadata` is JSON text."""
 
@@ -89,10 +113,10 @@ class Rows:
     vectors: Float16
 
 
-Fields = TypeVar("Fields", Identity, State, Record)
+Fields = TypeVar("Fields", Identity, State, Tuning, Record)
 
 
-def sealed(fields: Identity | State | Record) -> tuple[Any, ...]:
+def sealed(fields: Identity | State | Tuning | Record) -> tuple[Any, ...]:
     """The fields in order, and the checksum over them."""
     values = astuple(fields)
     return (*values, zlib.crc32(json.dumps(values).encode("ascii")))

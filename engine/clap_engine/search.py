@@ -1,6 +1,6 @@
 """One search: query -> shortlist -> exact scores -> clips with their spans and metadata.
 
-In:  a text, a clip or a vector; the states of a collection; an embedder.
+In:  queries and requests; the states of a collection; an embedder.
 Out: hits, best first, with the plan, the generation and the milliseconds of each stage.
 Knows nothing about adding, locks or files.
 """
@@ -9,38 +9,44 @@ from __future__ import annotations
 
 import json
 import math
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from clap_engine import planner
-from clap_engine.arrays import Float32, Int64, check_array, flush_denormals, l2_normalize
-from clap_engine.errors import ArrayError, CollectionError, IntegrityError
-from clap_engine.index.generation import PREFIX_DIM
+from clap_engine.allow import AllowSets
+from clap_engine.arrays import Float32, Int64, l2_normalize
+from clap_engine.clock import Clock
+from clap_engine.diversity import Group, collapse, diversify
+from clap_engine.errors import CollectionError, IntegrityError
+from clap_engine.filters import Filter
 from clap_engine.index.view import View
 from clap_engine.ingest import Embedder
-from clap_engine.limits import Limits
-from clap_engine.planner import Plan, Shortlist
+from clap_engine.planner import Plan
+from clap_engine.query import AnyQuery
+from clap_engine.questions import Question, Resolver
+from clap_engine.records import Record
+from clap_engine.request import CANDIDATES_MAX, Request
+from clap_engine.rungs import Best, Scope, Stage, gather
 from clap_engine.states import States
 
 # A hit may be removed between ranking and reading its record; then the search starts again.
 _OPTIMISTIC_TRIES = 3
-
-
-@dataclass(frozen=True)
-class Clip:
-    """A query by example: any source that the embedder takes."""
-
-    source: Any
+# Rows whose scores are the background of a sum, which no exporter can have measured.
+_BACKGROUND_ROWS = 1000
+_BACKGROUND_SEED = 0
+# Scores of many queries that are held at a time: 64 MB.
+_BATCH_SCORES = 1 << 24
 
 
 @dataclass(frozen=True)
 class Hit:
-    """One clip found; the span is its best window, `calibrated` a probability or None."""
+    """One clip found; the span is its best window, `calibrated` a probability or None.
+
+    `duplicates` are the keys of the clips that were folded into it, best first.
+    """
 
     key: str
     score: float
@@ -48,52 +54,43 @@ class Hit:
     start_s: float
     end_s: float
     metadata: dict[str, Any]
+    duplicates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Which plan ran, why, and what each stage did; `widened` counts the times it began again."""
+
+    source: str  # "default", "tuned" or "caller"
+    reason: str
+    rows: int  # windows that could be found
+    expected_recall: float | None
+    widened: int
+    stages: tuple[Stage, ...]
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """Hits, best first, ties by key; how they were found and in which state."""
+    """Hits, best first, ties by key; how they were found and in which state.
+
+    With diversity the order is that in which hits were picked.
+    """
 
     hits: tuple[Hit, ...]
     timings_ms: dict[str, float]
     plan: Plan
     generation: int
     space_id: str
+    explain: Explanation | None = None
 
 
-@runtime_checkable
-class TimedEmbedder(Protocol):
-    """An embedder that can say where the time of a text went."""
+@dataclass(frozen=True)
+class _Ranked:
+    """Clips, best first, ties by key: records, scores [C], positions of best windows [C]."""
 
-    def embed_text_timed(self, texts: list[str], /) -> tuple[Float32, Mapping[str, float]]:
-        """(embeddings [N, D], milliseconds of each stage, such as tokenize and text)."""
-        ...
-
-
-Query: TypeAlias = "str | Clip | npt.NDArray[Any]"
-
-
-class _Clock:
-    """Milliseconds by stage, in the order in which they first ended."""
-
-    def __init__(self) -> None:
-        self.ms: dict[str, float] = {}
-        self._start = self._last = time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        """All time since the last lap belongs to `stage`."""
-        now = time.perf_counter()
-        self.ms[stage] = self.ms.get(stage, 0.0) + (now - self._last) * 1e3
-        self._last = now
-
-    def split(self, stages: Mapping[str, float]) -> None:
-        """These stages, measured elsewhere, took the time since the last lap."""
-        self.ms.update(stages)
-        self._last = time.perf_counter()
-
-    def stop(self) -> None:
-        """Note the total."""
-        self.ms["total"] = (time.perf_counter() - self._start) * 1e3
+    records: list[Record]
+    scores: Float32
+    places: Int64
 
 
 class Search:
@@ -102,141 +99,231 @@ class Search:
     def __init__(
         self,
         states: States,
+        allow: AllowSets,
         embedder: Embedder | None,
         calibration: Mapping[str, float],
-        limits: Limits,
     ) -> None:
         self._states = states
-        self._embedder = embedder
+        self._allow = allow
+        self._resolver = Resolver(states, embedder)
         self._calibration = calibration
         self._per_sqrt_row = planner.measured(calibration)
-        self._limits = limits
         self._dim = states.identity.dim
 
-    def run(self, query: Query, k: int, shortlist: Shortlist) -> SearchResult:
-        """The k best clips for a text, a Clip or a vector [D]."""
-        if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= self._limits.max_k:
-            raise CollectionError(f"k is {k!r}; give 1 to {self._limits.max_k} (max_k)")
-        clock = _Clock()
-        vector, modality = self._embed(query, clock)
-        for _ in range(_OPTIMISTIC_TRIES):
-            view = self._states.refresh()
-            clock.lap("refresh")
-            hits, plan = self._answer(view, vector, modality, k, shortlist, clock)
-            if hits is not None:
-                break
-        else:  # removals keep overtaking: hold the state still
-            with self._states.held() as view:
-                hits, plan = self._answer(view, vector, modality, k, shortlist, clock)
-        clock.stop()
-        if hits is None:
-            raise IntegrityError(
-                "the collection holds windows without a clip; run `clap-engine verify` on it"
-            )
-        return SearchResult(hits, clock.ms, plan, view.number, self._states.identity.space_id)
+    def run(self, query: AnyQuery, request: Request) -> SearchResult:
+        """The best clips for one query."""
+        clock = Clock()
+        (question,) = self._resolver.questions([query], clock)
+        return self._found(question, request, clock)
 
-    def _embed(self, query: Query, clock: _Clock) -> tuple[Float32, str | None]:
-        """Query -> (unit vector [D], its modality if that is known)."""
-        if isinstance(query, np.ndarray):
-            row = check_array(query, shape=(self._dim,), name="query")
-            return self._unit(row), None
-        if self._embedder is None:
-            raise CollectionError("this collection was opened without an embedder; search a vector")
-        if isinstance(query, str):
-            if isinstance(self._embedder, TimedEmbedder):
-                rows, stages = self._embedder.embed_text_timed([query])
-                clock.split(stages)
-            else:
-                rows = self._embedder.embed_text([query])
-                clock.lap("embed")
-            return self._unit(check_array(rows, shape=(1, self._dim))[0]), "text"
-        if isinstance(query, Clip):
-            rows, _, _ = self._embedder.embed_windows(query.source)
-            clock.lap("embed")
-            rows = check_array(rows, shape=(None, self._dim))
-            return self._unit(rows.mean(axis=0, dtype=np.float32)), "audio"
-        raise CollectionError(
-            f"a query of {type(query).__name__} is unknown; give text, Clip(...) or a vector"
+    def run_batch(self, queries: Sequence[AnyQuery], request: Request) -> list[SearchResult]:
+        """What `run` gives for each query; embedding, refreshing and scanning are shared."""
+        if not queries:
+            return []
+        clock = Clock()
+        questions = self._resolver.questions(queries, clock)
+        scope = self._scope(request.tree, clock)
+        shared = {stage: ms / len(queries) for stage, ms in clock.ms.items()}
+        plan = self._plan(scope, request, request.candidates)
+        at_once = max(1, _BATCH_SCORES // max(1, scope.view.rows))
+        results: list[SearchResult] = []
+        for start in range(0, len(questions), at_once):
+            some = questions[start : start + at_once]
+            firsts: list[Int64 | None] = [None] * len(some)
+            clock = Clock()
+            if plan.index == "flat":
+                prefixes = np.stack([question.prefix(plan.dims[0]) for question in some])
+                firsts = [*scope.view.shortlists(prefixes, plan.shortlist, scope.allowed)]
+                clock.lap("shortlist")
+            before = {**shared, **{stage: ms / len(some) for stage, ms in clock.ms.items()}}
+            for question, first in zip(some, firsts, strict=True):
+                own = Clock(before)
+                answer = self._answer(scope, question, request, own, first)
+                results.append(answer or self._found(question, request, own))
+        return results
+
+    def vectors(self, queries: Sequence[AnyQuery]) -> Float32:
+        """[M, D]: the unit vectors that these queries are searched by."""
+        found = np.empty((len(queries), self._dim), np.float32)
+        for at, question in enumerate(self._resolver.questions(queries, Clock())):
+            found[at] = question.vector
+        return found
+
+    def default_plan(self, view: View, k: int) -> Plan:
+        """What would run if nothing were tuned."""
+        return planner.plan(
+            view.rows, k, None, per_sqrt_row=self._per_sqrt_row,
+            has_coarse=view.coarse is not None, ladder=(view.prefix_dim, self._dim),
+        )  # fmt: skip
+
+    def _found(self, question: Question, request: Request, clock: Clock) -> SearchResult:
+        for _ in range(_OPTIMISTIC_TRIES):
+            scope = self._scope(request.tree, clock)
+            if (answer := self._answer(scope, question, request, clock)) is not None:
+                return answer
+        with self._states.held() as view:  # changes keep overtaking: hold the state still
+            tree = request.tree
+            scope = Scope(view, None if tree is None else self._allow.within(tree, view))
+            if (answer := self._answer(scope, question, request, clock)) is not None:
+                return answer
+        raise IntegrityError(
+            "the collection holds windows without a clip; run `clap-engine verify` on it"
         )
 
-    @staticmethod
-    def _unit(row: Float32) -> Float32:
-        largest = np.abs(row).max()
-        if not largest:
-            raise ArrayError("the query is a zero vector; it has no direction to search in")
-        # Scaled first, so that tiny or huge entries don't vanish in their squares.
-        scaled = row / largest
-        return flush_denormals(scaled / np.sqrt(scaled @ scaled))
+    def _scope(self, tree: Filter | None, clock: Clock) -> Scope:
+        if tree is None:
+            scope = Scope(self._states.refresh(), None)
+            clock.lap("refresh")
+        else:
+            scope = Scope(*self._allow.of(tree))
+            clock.lap("filter")
+        return scope
+
+    def _plan(self, scope: Scope, request: Request, clips: int) -> Plan:
+        return planner.plan(
+            scope.rows, clips, request.shortlist,
+            per_sqrt_row=self._per_sqrt_row,
+            has_coarse=scope.has_coarse,
+            ladder=(scope.view.prefix_dim, self._dim),
+            tuning=self._states.tuning,
+        )  # fmt: skip
 
     def _answer(
         self,
-        view: View,
-        vector: Float32,
-        modality: str | None,
-        k: int,
-        shortlist: Shortlist,
-        clock: _Clock,
-    ) -> tuple[tuple[Hit, ...] | None, Plan]:
-        """The hits in this view, or None when one of its clips was removed meanwhile."""
-        plan = planner.plan(
-            view.rows, k, shortlist,
-            per_sqrt_row=self._per_sqrt_row,
-            has_coarse=view.coarse is not None,
-            ladder=(PREFIX_DIM, self._dim),
-        )  # fmt: skip
-        prefix = l2_normalize(vector[None, :PREFIX_DIM])[0]
-        while True:
-            if plan.index == "exact":
-                positions = view.everything()
-            else:
-                positions = view.shortlist(prefix, plan.shortlist, use_coarse=plan.index == "hnsw")
-            clock.lap("shortlist")
-            scores = view.scores(positions, vector)
-            clips, places, best = view.best_windows(positions, scores)
-            clock.lap("rerank")
-            if len(clips) >= k or plan.index == "exact":
-                break
-            plan = planner.widen(plan)
-        hits = self._hydrate(view, clips, places, best, k, modality)
-        clock.lap("hydrate")
-        return hits, plan
+        scope: Scope,
+        question: Question,
+        request: Request,
+        clock: Clock,
+        first: Int64 | None = None,
+    ) -> SearchResult | None:
+        """The hits in this scope, or None when one of its clips was changed meanwhile.
 
-    def _hydrate(
-        self,
-        view: View,
-        clips: Int64,
-        places: Int64,
-        scores: Float32,
-        k: int,
-        modality: str | None,
-    ) -> tuple[Hit, ...] | None:
-        if not len(clips):
-            return ()
-        last = np.partition(scores, len(scores) - min(k, len(scores)))[-min(k, len(scores)) :].min()
-        chosen = np.flatnonzero(scores >= last)  # all that tie with the k-th: keys decide
-        with self._states.guard:
-            records = self._states.reader.records(clips[chosen].tolist())
-            if len(records) < len(chosen):
-                return None
-        ranked = sorted((-float(scores[i]), records[int(clips[i])].key, int(i)) for i in chosen)[:k]
-        spans = view.spans(places[[i for _, _, i in ranked]])
-        background = self._background(modality)
-        return tuple(
-            Hit(
-                key,
-                -minus,
-                calibrated(-minus, background),
-                *span,
-                _metadata(records[int(clips[i])].metadata),
+        `first` is the shortlist of the plan to begin with, where it is known already.
+        """
+        background = self._background(scope.view, question)
+
+        def passes(score: float) -> bool:
+            if request.min_score is not None and score < request.min_score:
+                return False
+            if request.min_calibrated is None:
+                return True
+            share = calibrated(score, background)
+            if share is None:
+                raise CollectionError(
+                    "no background is known for this query, so min_calibrated has no meaning; "
+                    "use min_score, or a bundle with calibration"
+                )
+            return share >= request.min_calibrated
+
+        wanted = request.candidates
+        plan = self._plan(scope, request, wanted)
+        stages: list[Stage] | None = [] if request.explain else None
+        while True:
+            plan, found = gather(
+                scope, question.vector, plan, wanted, clock, first=first, stages=stages
             )
-            for (minus, key, i), span in zip(ranked, spans, strict=True)
+            ranked = self._ranked(scope, found, wanted, passes)
+            if ranked is None:
+                return None
+            groups = _grouped(scope.view, ranked, request)
+            # Fewer than wanted: there are no more, or they are too weak.
+            is_all = len(ranked.records) < wanted or wanted >= CANDIDATES_MAX
+            if len(groups) >= request.k or is_all:
+                break
+            wanted, first = min(wanted * planner.WIDEN, CANDIDATES_MAX), None
+        hits = _hits(scope.view, ranked, groups[: request.k], background)
+        clock.lap("hydrate")
+        clock.stop()
+        space_id = self._states.identity.space_id
+        explain = None if stages is None else self._explained(scope, plan, stages)
+        return SearchResult(hits, clock.ms, plan, scope.view.number, space_id, explain)
+
+    def _explained(self, scope: Scope, plan: Plan, stages: list[Stage]) -> Explanation:
+        why = planner.reason(plan, self._states.tuning, scope.view.prefix_dim)
+        return Explanation(
+            plan.source, why, plan.rows, plan.expected_recall, plan.widened, tuple(stages)
         )
 
-    def _background(self, modality: str | None) -> tuple[float, float] | None:
+    def _ranked(
+        self, scope: Scope, found: Best, wanted: int, passes: Callable[[float], bool]
+    ) -> _Ranked | None:
+        """The best `wanted` of the clips that pass, or None when the state has changed."""
+        if not len(found.clips):
+            return _Ranked([], found.scores, found.places)
+        count = min(wanted, len(found.scores))
+        last = np.partition(found.scores, len(found.scores) - count)[-count:].min()
+        chosen = np.flatnonzero(found.scores >= last)  # all that tie with the last: keys decide
+        with self._states.guard:
+            reader = self._states.reader
+            records = reader.records(found.clips[chosen].tolist())
+            if len(records) < len(chosen):
+                return None
+            if scope.allowed is not None and reader.is_amended_after(scope.view.change):
+                return None  # what was filtered by may not be what the records say now
+        order = sorted(
+            (-float(found.scores[i]), records[int(found.clips[i])].key, int(i)) for i in chosen
+        )
+        kept = [i for minus, _, i in order[:wanted] if passes(-minus)]
+        return _Ranked(
+            [records[int(found.clips[i])] for i in kept], found.scores[kept], found.places[kept]
+        )
+
+    def _background(self, view: View, question: Question) -> tuple[float, float] | None:
         """Mean and spread of the scores of unrelated pairs, where they are known."""
-        mean = self._calibration.get(f"{modality}_mean")
-        std = self._calibration.get(f"{modality}_std")
+        if question.modality == "sum":
+            return _sampled_background(view, question.vector)
+        mean = self._calibration.get(f"{question.modality}_mean")
+        std = self._calibration.get(f"{question.modality}_std")
         return None if mean is None or std is None or not std > 0 else (mean, std)
+
+
+def _sampled_background(view: View, vector: Float32) -> tuple[float, float] | None:
+    """Mean and spread of the scores of a sample of rows, the same one for the same view."""
+    if view.rows <= _BACKGROUND_ROWS:
+        positions = view.everything()
+    else:
+        total = len(view.base) + len(view.tail)
+        drawn = np.random.default_rng(_BACKGROUND_SEED).integers(0, total, _BACKGROUND_ROWS)
+        gone = np.concatenate([view.base_dead, view.tail_dead + len(view.base)])
+        positions = np.setdiff1d(drawn, gone)
+    scores = view.scores(positions, vector)
+    std = float(scores.std()) if len(scores) else 0.0
+    return (float(scores.mean()), std) if std > 0 else None
+
+
+def _grouped(view: View, ranked: _Ranked, request: Request) -> list[Group]:
+    """Which of the ranked clips to show, in order, and what is folded into each."""
+    groups = [Group(i, ()) for i in range(len(ranked.records))]
+    if not groups or not request.is_compared:
+        return groups
+    vectors = l2_normalize(view.vectors_at(ranked.places))
+    if request.collapse is not None:
+        groups = collapse(vectors, request.collapse)
+    if request.diversity > 0:
+        kept = [group.kept for group in groups]
+        picked = diversify(ranked.scores[kept], vectors[kept], request.k, request.diversity)
+        groups = [groups[i] for i in picked]
+    return groups
+
+
+def _hits(
+    view: View,
+    ranked: _Ranked,
+    groups: Sequence[Group],
+    background: tuple[float, float] | None,
+) -> tuple[Hit, ...]:
+    spans = view.spans(ranked.places[[group.kept for group in groups]])
+    return tuple(
+        Hit(
+            ranked.records[group.kept].key,
+            score := float(ranked.scores[group.kept]),
+            calibrated(score, background),
+            *span,
+            _metadata(ranked.records[group.kept].metadata),
+            tuple(ranked.records[i].key for i in group.folded),
+        )
+        for group, span in zip(groups, spans, strict=True)
+    )
 
 
 def _metadata(text: str) -> dict[str, Any]:

@@ -20,9 +20,9 @@ from clap_engine import planner, storage
 from clap_engine.catalogue import Catalogue
 from clap_engine.errors import ClapError, IntegrityError, RebuildWarning
 from clap_engine.index import coarse, generation
-from clap_engine.index.generation import Generation
+from clap_engine.index.generation import PREFIX_DIM, Generation
 from clap_engine.index.view import Tail, View
-from clap_engine.records import State
+from clap_engine.records import State, Tuning
 
 log = logging.getLogger("clap_engine")
 
@@ -40,6 +40,8 @@ class States:
         self.reader = Catalogue(folder / DATABASE, read_only=read_only)
         self.identity = self.reader.identity
         self.is_damaged = False  # the generation that is pointed at can't be used
+        self.tuning: Tuning | None = None  # the plan that was tuned, as of the newest state
+        self._tuned_at = -1  # the change as of which that was read
         self._folder = folder
         self._per_sqrt_row = per_sqrt_row
         self._generations = folder / GENERATIONS
@@ -71,6 +73,8 @@ class States:
             for _ in range(_TRIES):
                 with self.reader.snapshot():
                     state = self.reader.state()
+                    if state.change != self._tuned_at:
+                        self.tuning, self._tuned_at = _tuning_of(self.reader), state.change
                     try:
                         if state.generation != self._pointer:
                             self._start(state, self._generation(state))
@@ -91,7 +95,7 @@ class States:
         The caller holds the writer's lock. A failure leaves the old generation in its place.
         """
         with writer.snapshot(), closing(writer.rows_after(-1)) as stored:
-            state = writer.state()
+            state, tuning = writer.state(), _tuning_of(writer)
             number = max([state.generation, *generation.numbers(self._generations)]) + 1
             header = storage.FileDigest(0, "")
             if state.windows:
@@ -102,8 +106,9 @@ class States:
                     change=state.change,
                     last_row=state.last_row,
                     batches=stored,
-                    with_coarse=planner.is_coarse_due(state.windows, self._per_sqrt_row)
+                    with_coarse=planner.is_coarse_due(state.windows, self._per_sqrt_row, tuning)
                     and coarse.is_available(),
+                    prefix_dim=_prefix_dim(tuning),
                 )
         if header.size:
             proven = generation.open(self._generations, number, header, self._owner)
@@ -154,8 +159,8 @@ class States:
             raise _Damage(error) from error
 
     def _start(self, state: State, found: Generation | None) -> None:
-        self._view = View.of(found, self.identity.dim)
-        self._tail = Tail(self.identity.dim)
+        self._view = View.of(found, self.identity.dim, _prefix_dim(self.tuning))
+        self._tail = Tail(self.identity.dim, self._view.prefix_dim)
         self._pointer = state.generation
         self._proven = None
         self.is_damaged = False
@@ -187,6 +192,19 @@ class States:
         text = f"generation {state.generation} of {self._folder} is rebuilt: {reason}"
         log.warning("%s", text)
         warnings.warn(text, RebuildWarning, stacklevel=2)
+
+
+def _tuning_of(catalogue: Catalogue) -> Tuning | None:
+    """The tuned plan; a rotten one is none, for search can do without."""
+    try:
+        return catalogue.tuning()
+    except IntegrityError as error:
+        log.warning("%s: the default plan serves; tune again", error)
+        return None
+
+
+def _prefix_dim(tuning: Tuning | None) -> int:
+    return PREFIX_DIM if tuning is None else tuning.coarse_dim
 
 
 class _Damage(Exception):

@@ -340,6 +340,13 @@ class Database:
             with suppress(sqlite3.Error):
                 cursor.close()
 
+    def trust_schema(self) -> None:
+        """Let indexes call JSON functions, which old releases of SQLite (3.40) refuse otherwise.
+
+        For a schema that the caller looks at before it runs anything else.
+        """
+        self.execute("PRAGMA trusted_schema = ON")
+
     def use_wal(self) -> None:
         """Switch the file to write-ahead logging, where readers never wait for the writer."""
         [(mode,)] = self.execute("PRAGMA journal_mode = WAL")

@@ -11,31 +11,25 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clap_engine import report
+from clap_engine import report, search_verbs
 from clap_engine.errors import (
     AudioError,
+    CollectionError,
     IntegrityError,
     ManifestError,
     NotFoundError,
-    TextError,
 )
+from clap_engine.invocation import DAMAGED, INTERRUPTED, OK, SOME_FAILED, engine_of
 from clap_engine.progress import ProgressLine
 
 if TYPE_CHECKING:
     from clap_engine.bundle import Bundle
-    from clap_engine.collection import Collection, Hit, SearchResult
-    from clap_engine.engine import Engine
-
-# The codes that a finished command gives; what an error gives is in cli.py.
-OK, SOME_FAILED, DAMAGED, INTERRUPTED = 0, 1, 4, 130
-
-HIT_HEADER = ("#", "score", "span", "clip")
+    from clap_engine.collection import Collection
 
 
 def demo(arguments: argparse.Namespace) -> int:
@@ -44,7 +38,7 @@ def demo(arguments: argparse.Namespace) -> int:
 
     samples = demonstration.read_samples()
     with ExitStack() as stack:
-        engine = stack.enter_context(_engine(arguments))
+        engine = stack.enter_context(engine_of(arguments))
         into = arguments.into
         if into is None:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="clap-demo-"))
@@ -63,7 +57,7 @@ def demo(arguments: argparse.Namespace) -> int:
                         "query": answer.query.text,
                         "is_right": answer.is_right,
                         "labels": list(answer.labels),
-                        **_result_record(answer.result),
+                        **search_verbs.result_record(answer.result),
                     }
                     for answer in answers
                 ],
@@ -81,9 +75,11 @@ def demo(arguments: argparse.Namespace) -> int:
         print(f"{answer.query.kind}: {answer.query.text!r}  ({mark})")
         rows = [
             (*row, label)
-            for row, label in zip(_hit_rows(answer.result.hits), answer.labels, strict=True)
+            for row, label in zip(
+                search_verbs.hit_rows(answer.result.hits), answer.labels, strict=True
+            )
         ]
-        print(report.table((*HIT_HEADER, "is"), rows, right=(0, 1)))
+        print(report.table((*search_verbs.HIT_HEADER, "is"), rows, right=(0, 1)))
         print(f"{report.milliseconds(answer.result.timings_ms)}\n")
     print(f"{right} of {len(answers)} best clips are right")
     return OK
@@ -98,8 +94,12 @@ def index(arguments: argparse.Namespace) -> int:
     if not files:
         raise NotFoundError(f"no sound files under {root}; wav, flac, ogg, mp3 and more are read")
     base = root if root.is_dir() else root.parent
+    if arguments.ray:
+        return _index_by_ray(arguments, files, base)
+    if "://" in arguments.into:
+        raise CollectionError("--into takes a folder; with --ray and --shards DIR also a URL")
     with ExitStack() as stack:
-        engine = stack.enter_context(_engine(arguments))
+        engine = stack.enter_context(engine_of(arguments))
         engine.warm(text=False)  # a damaged bundle ends here, not once for every file
         sounds = stack.enter_context(engine.collection(arguments.into, create=True))
         before_s, start = sounds.info()["duration_s"], time.monotonic()
@@ -136,6 +136,27 @@ def index(arguments: argparse.Namespace) -> int:
     return SOME_FAILED if added.failed else OK
 
 
+def _index_by_ray(arguments: argparse.Namespace, files: list[Path], base: Path) -> int:
+    """Embed by many processes, into a collection or whatever backend the URL names."""
+    from clap_engine import ray_index
+
+    if arguments.prune:
+        raise CollectionError("--ray and --prune exclude each other; prune by a run without --ray")
+    bundle = {
+        "name_or_path": arguments.bundle,
+        "models_dir": arguments.models_dir,
+        "precision": arguments.precision,
+        "threads": arguments.threads or 1,
+    }
+    with ProgressLine(len(files)) as line:
+        record = ray_index.index(
+            files, base, arguments.into, workers=arguments.ray_workers,
+            shards_dir=arguments.shards, bundle=bundle, progress=line,
+        )  # fmt: skip
+    _print_record(arguments, record)
+    return SOME_FAILED if record["failed"] else OK
+
+
 def _prune(sounds: Collection, files: list[Path], base: Path) -> list[str]:
     """Remove every clip that is none of `files`; their keys."""
     from clap_engine.ingest import Item, key_of
@@ -159,33 +180,10 @@ def _interrupted(arguments: argparse.Namespace, sounds: Collection) -> int:
     return INTERRUPTED
 
 
-def search(arguments: argparse.Namespace) -> int:
-    """The best clips for words or for a sound."""
-    from clap_engine.collection import Clip
-
-    if (arguments.query is None) == (arguments.by_example is None):
-        raise TextError("give either a query in words or --by-example FILE")
-    by_words = arguments.by_example is None
-    start = time.perf_counter()
-    with _engine(arguments) as engine, engine.collection(arguments.collection) as sounds:
-        engine.warm(text=by_words, audio=not by_words)
-        load_ms = (time.perf_counter() - start) * 1e3
-        result = sounds.search(
-            arguments.query if by_words else Clip(arguments.by_example), k=arguments.k
-        )
-    result = replace(result, timings_ms={"load": load_ms, **result.timings_ms})
-    if arguments.json:
-        report.print_json(_result_record(result))
-    else:
-        report.print_rows(HIT_HEADER, _hit_rows(result.hits), right=(0, 1))
-        print(report.milliseconds(result.timings_ms), file=sys.stderr)
-    return OK
-
-
 def caption(arguments: argparse.Namespace) -> int:
     """A sentence about each sound."""
     captions, failed = [], []
-    with _engine(arguments) as engine:
+    with engine_of(arguments) as engine:
         engine.warm(text=False, audio=False, caption=True)  # no graphs: said once, not per file
         for file in arguments.files:
             try:
@@ -244,12 +242,15 @@ def doctor(arguments: argparse.Namespace) -> int:
     """Look at the machine, then run the bundle's goldens on it."""
     from clap_engine import bundle
     from clap_engine import doctor as examination
+    from clap_engine.placement import Placement
 
+    placement = Placement(provider=arguments.provider)
     checks = list(examination.machine())
     wanted = arguments.path or arguments.bundle
     if not any(check.state == examination.BAD for check in checks):
         opened = bundle.open(bundle.find(wanted, models_dir=arguments.models_dir))
-        checks += examination.goldens(opened, threads=arguments.threads or 1)
+        threads = arguments.threads or 1
+        checks += examination.goldens(opened, threads=threads, placement=placement)
     bad = [check for check in checks if check.state == examination.BAD]
     if arguments.json:
         report.print_json({"checks": [asdict(check) for check in checks], "problems": len(bad)})
@@ -296,17 +297,6 @@ def models(arguments: argparse.Namespace) -> int:
     return OK
 
 
-def _engine(arguments: argparse.Namespace) -> Engine:
-    from clap_engine import engine
-
-    return engine.load(
-        arguments.bundle,
-        models_dir=arguments.models_dir,
-        precision=arguments.precision,
-        threads=arguments.threads,
-    )
-
-
 def _bundle_at(arguments: argparse.Namespace) -> Bundle | None:
     """The bundle that PATH names or holds; None where it is a collection's directory."""
     from clap_engine import bundle
@@ -341,19 +331,6 @@ def _bundle_record(opened: Bundle) -> dict[str, Any]:
         "size_mb": round(sum(entry.size for entry in manifest.files.values()) / 1e6, 1),
         "licences": manifest.licences,
     }
-
-
-def _hit_rows(hits: Sequence[Hit]) -> list[tuple[str, ...]]:
-    return [
-        (str(place), f"{hit.score:.3f}", report.span(hit.start_s, hit.end_s), hit.key)
-        for place, hit in enumerate(hits, 1)
-    ]
-
-
-def _result_record(result: SearchResult) -> dict[str, Any]:
-    record = asdict(result)
-    record["timings_ms"] = {name: round(ms, 3) for name, ms in result.timings_ms.items()}
-    return record
 
 
 def _print_record(arguments: argparse.Namespace, record: dict[str, Any]) -> None:

@@ -110,6 +110,39 @@ def test_a_clip_finds_itself(run: Run, folder: Path, indexed: Path) -> None:
     assert best["score"] == pytest.approx(1, abs=2e-3)
 
 
+def test_a_search_by_several_things_with_a_filter(run: Run, folder: Path, indexed: Path) -> None:
+    example = folder / "low" / "hum.wav"
+    code, out, _ = run(
+        "search", indexed, "a hum", "--plus", "low", "--minus", "noise", "--by-example", example,
+        "--near", "low/hum.wav", "--where", '{"key": {"prefix": "low/"}}', "--collapse", "0.99",
+        "--diversity", "0.2", "--min-score", "-1", "--min-calibrated", "0", "--json",
+    )  # fmt: skip
+    hits = json.loads(out)["hits"]
+    assert code == 0
+    assert [hit["key"] for hit in hits] == ["low/hum.wav"]
+    assert hits[0]["duplicates"] == []
+    assert 0 <= hits[0]["calibrated"] <= 1
+
+
+def test_tune_keeps_a_plan_that_search_explains(run: Run, indexed: Path, tmp_path: Path) -> None:
+    code, out, err = run("tune", indexed, "--target", "0.9")
+    assert (code, out.splitlines()[-1].split("\t")[-1]) == (0, "chosen")
+    assert "chosen: exact, recall 1.000" in err
+    texts = tmp_path / "texts.txt"
+    texts.write_text("".join(f"sound number {i}\n\n" for i in range(30)), encoding="utf-8")
+    code, out, _ = run("tune", indexed, "--queries", texts, "--budget-ms", "1000", "--json")
+    found = json.loads(out)
+    assert (code, found["is_met"], found["tuning"]["queries"]) == (0, True, 30)
+    assert json.loads(run("info", indexed, "--json")[1])["plan"] == found["tuning"]
+    _, out, err = run("search", indexed, "a tone", "--explain")
+    assert "plan: tuned" in err
+    assert len(out.splitlines()) == 4
+    explained = json.loads(run("search", indexed, "a tone", "--explain", "--json")[1])["explain"]
+    assert [stage["name"] for stage in explained["stages"]] == ["exact", "rerank"]
+    assert run("tune", indexed, "--target", "2")[0] == cli.USAGE
+    assert run("tune", indexed, "--queries", tmp_path / "none.txt")[0] == cli.NOT_FOUND
+
+
 def test_a_hit_says_where_in_a_long_clip(run: Run, indexed: Path) -> None:
     hits = json.loads(run("search", indexed, "a tone", "--json")[1])["hits"]
     (long,) = [hit for hit in hits if hit["key"] == "long.mp3"]

@@ -415,8 +415,8 @@ def test_a_newer_format_is_refused(tmp_path: Path, embedder: FakeEmbedder) -> No
 
     Collection.open(tmp_path / "c", embedder=embedder, create=True).close()
     with contextlib.closing(sqlite3.connect(tmp_path / "c" / "collection.sqlite")) as db:
-        db.execute("PRAGMA user_version = 2")
-    with pytest.raises(CollectionError, match="format 2"):
+        db.execute("PRAGMA user_version = 3")
+    with pytest.raises(CollectionError, match="format 3"):
         Collection.open(tmp_path / "c", embedder=embedder)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from fake_embedder import power_law
@@ -10,6 +12,7 @@ from clap_engine import planner
 from clap_engine.arrays import l2_normalize
 from clap_engine.errors import CollectionError
 from clap_engine.index import flat, vectors
+from clap_engine.records import Tuning
 
 LADDER = (32, 512)
 
@@ -109,3 +112,62 @@ def test_a_space_that_nobody_measured_has_the_cautious_default(
 ) -> None:
     assert planner.measured(calibration) is None
     assert planner.shortlist_for(10_000, 10, planner.measured(calibration)) == 1000
+
+
+TUNED = Tuning("flat", 64, 400, 0, 0, 10_000, 10, 0.99, 0.992, 0.5, 200, "given", 0, 1.0)
+
+
+def tuned(rows: int, k: int = 10, tuning: Tuning = TUNED, has_coarse: bool = False) -> planner.Plan:
+    return planner.plan(
+        rows, k, None, has_coarse=has_coarse, ladder=(64, 512), per_sqrt_row=3.0, tuning=tuning
+    )
+
+
+def test_a_tuned_plan_grows_with_the_square_root_of_the_rows() -> None:
+    for rows, length in ((10_000, 400), (40_000, 800), (1_000_000, 4000), (2_500, 200)):
+        plan = tuned(rows)
+        assert (plan.shortlist, plan.dims, plan.source) == (length, (64, 512), "tuned")
+    assert tuned(10, tuning=TUNED).index == "exact"
+
+
+def test_no_recall_is_promised_beyond_what_was_measured() -> None:
+    assert tuned(10_000).expected_recall == tuned(20_000, k=5).expected_recall == 0.992
+    assert tuned(20_001).expected_recall is None
+    assert tuned(10_000, k=11).expected_recall is None
+    assert "tune again" in planner.reason(tuned(20_001), TUNED, 64)
+
+
+def test_more_clips_than_tuned_for_get_a_longer_shortlist() -> None:
+    assert tuned(10_000, k=10).shortlist == 400
+    assert tuned(10_000, k=100).shortlist == 2000
+
+
+def test_a_plan_for_other_dims_waits_for_its_index() -> None:
+    plan = planner.plan(10_000, 10, None, has_coarse=False, ladder=LADDER, tuning=TUNED)
+    assert (plan.source, plan.shortlist, plan.dims) == ("default", 1000, LADDER)
+    assert "next rebuild" in planner.reason(plan, TUNED, 32)
+    assert planner.plan(
+        10_000, 10, 77, has_coarse=False, ladder=(64, 512), tuning=TUNED
+    ) == planner.Plan("flat", 10_000, 77, (64, 512), source="caller")
+
+
+def test_a_middle_rung_grows_and_widens_with_the_shortlist() -> None:
+    tuning = replace(TUNED, coarse_dim=64, middle_dim=128, kept=100)
+    plan = tuned(40_000, tuning=tuning)
+    assert (plan.shortlist, plan.kept, plan.dims) == (800, 200, (64, 128, 512))
+    wider = planner.widen(plan)
+    assert (wider.shortlist, wider.kept, wider.dims) == (3200, 800, (64, 128, 512))
+    while wider.index != "exact":
+        wider = planner.widen(wider)
+    assert (wider.kept, wider.dims, wider.expected_recall) == (0, (512,), 1.0)
+
+
+def test_a_tuned_graph_serves_where_it_is_and_is_built_where_it_is_due() -> None:
+    graph = replace(TUNED, index="hnsw")
+    assert tuned(10_000, tuning=graph, has_coarse=True).index == "hnsw"
+    assert tuned(10_000, tuning=graph).index == "flat"
+    assert tuned(10_000, has_coarse=True).index == "flat"
+    assert planner.is_coarse_due(10_000, None, graph)
+    assert not planner.is_coarse_due(10_000, None, TUNED)
+    # Outgrown, the rule of thumb takes over.
+    assert planner.is_coarse_due(10**7, None, TUNED)

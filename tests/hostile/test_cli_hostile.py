@@ -194,8 +194,16 @@ def test_an_absurd_k_is_refused(run: Run, indexed: Path) -> None:
     assert "max_k" in err
 
 
-@pytest.mark.parametrize("arguments", [["words", "--by-example", "x.wav"], []])
-def test_words_or_an_example_not_both(run: Run, indexed: Path, arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [], ["--minus", "voices"], ["x", "--where", "{"], ["x", "--where", "[" * 100_000],
+        ["x", "--where", '{"year": {"~": 1}}'], ["x", "--where", "5"], ["x", "--near", "absent"],
+        ["x", "--collapse", "7"], ["x", "--diversity", "-1"], ["x", "--min-calibrated", "nan"],
+        ["x", "--minus", "x"],
+    ],
+)  # fmt: skip
+def test_what_can_not_be_searched_is_refused(run: Run, indexed: Path, arguments: list[str]) -> None:
     assert run("search", indexed, *arguments)[0] == 2
 
 

@@ -73,6 +73,9 @@ def answer(sounds):
     return [[[h.key, h.start_s, h.end_s, h.metadata["n"]]
              for h in sounds.search(query, k=5, shortlist=120).hits] for query in queries]
 
+def filtered(sounds):
+    return sorted(h.key for h in sounds.search(queries[0], k=1000, where={"n": {"<": 60}}).hits)
+
 for case in range(first, first + count):
     rng = random.Random(case)
     print("case", case, flush=True)
@@ -90,12 +93,13 @@ for case in range(first, first + count):
         try:
             with Collection.open(work, embedder=FakeEmbedder()) as sounds:
                 found, problems = answer(sounds), sounds.verify()
-                keys = sounds.keys()
+                keys, few = sounds.keys(), filtered(sounds)
         except ClapError as error:
             print("refused", type(error).__name__, flush=True)
             continue
         assert found == answers["hits"], (case, how)
         assert keys == answers["keys"] or problems, (case, how)
+        assert few == answers["filtered"] or problems, (case, how)
         print("served", flush=True)
         continue
     for read_only in (True, False):
@@ -159,7 +163,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
                  for h in sounds.search(query, k=5, shortlist="all").hits]
                 for query in QUERIES
             ]  # fmt: skip
-            (root / "answers.json").write_text(json.dumps({"hits": hits, "keys": sounds.keys()}))
+            few = sorted(f"k{i}" for i in range(60) if i % 13)
+            sounds.declare_filters(["n"])
+            answers = {"hits": hits, "keys": sounds.keys(), "filtered": few}
+            (root / "answers.json").write_text(json.dumps(answers))
     return root
 
 

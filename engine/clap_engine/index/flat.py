@@ -13,7 +13,10 @@ from clap_engine.arrays import Float32, Int64
 
 
 def scan(prefixes: Float32, query: Float32) -> Float32:
-    """[d, N] and [d] -> [N]: stored by column, the product runs at memory speed."""
+    """[d, N] and [d] -> [N]: stored by column, the product runs at memory speed.
+
+    Many queries [B, d] give [B, N], in one product.
+    """
     return np.asarray(query @ prefixes, dtype=np.float32)
 
 

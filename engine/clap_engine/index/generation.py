@@ -30,11 +30,12 @@ from clap_engine.records import Rows
 from clap_engine.storage import FileDigest
 
 FORMAT = 2
+# The dims of the coarse rung where no tuned plan says otherwise.
 PREFIX_DIM = 32
 
 _HEADER = "generation.json"
 _VECTORS = "vectors.f16"  # [N, D] float16
-_PREFIXES = "prefixes.f32"  # [PREFIX_DIM, N] float32
+_PREFIXES = "prefixes.f32"  # [d, N] float32; the header says d
 _ROWS = "rows.i64"  # [2, N] int64: row numbers ascending, and the clip of each
 _SPANS = "spans.f64"  # [N, 2] float64: start and end in seconds
 _COARSE = "coarse.hnsw"  # hnswlib's own format, with labels 0..N-1
@@ -52,6 +53,11 @@ class Block:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def prefix_dim(self) -> int:
+        """The dims of the coarse rung."""
+        return len(self.prefixes)
 
 
 @dataclass(frozen=True)
@@ -74,16 +80,16 @@ class Generation:
     coarse: coarse.CoarseIndex | None
 
 
-def empty_block(dim: int) -> Block:
+def empty_block(dim: int, prefix_dim: int = PREFIX_DIM) -> Block:
     """No rows."""
-    return new_block(0, dim)
+    return new_block(0, dim, prefix_dim)
 
 
-def new_block(rows: int, dim: int) -> Block:
+def new_block(rows: int, dim: int, prefix_dim: int = PREFIX_DIM) -> Block:
     """Room for `rows` rows, not yet filled."""
     return Block(
         np.empty((rows, dim), np.float16),
-        np.empty((PREFIX_DIM, rows), np.float32),
+        np.empty((prefix_dim, rows), np.float32),
         np.empty(rows, np.int64),
         np.empty(rows, np.int64),
         np.empty((rows, 2), np.float64),
@@ -112,8 +118,11 @@ def write(
     last_row: int,
     batches: Iterable[Rows],
     with_coarse: bool,
+    prefix_dim: int = PREFIX_DIM,
 ) -> FileDigest:
     """Write generation `number` from all rows, in order; the digest of its header.
+
+    Its prefixes, and the graph over them, have `prefix_dim` dims.
 
     It is durable when this returns, but nobody looks at it before the source of truth points
     to it: open it first.
@@ -130,7 +139,7 @@ def write(
             for batch in batches:
                 # The vectors are on disk then; the rest is small enough to wait.
                 small = replace(batch, vectors=batch.vectors[:0])
-                seen.append((small, vectors.prefixes(batch.vectors, PREFIX_DIM)))
+                seen.append((small, vectors.prefixes(batch.vectors, prefix_dim)))
                 yield np.ascontiguousarray(batch.vectors).data.cast("B")
 
         files = {_VECTORS: storage.write_file(draft / _VECTORS, packed())}
@@ -158,7 +167,7 @@ def write(
             "collection": owner.collection,
             "space_id": owner.space_id,
             "dim": owner.dim,
-            "prefix_dim": PREFIX_DIM,
+            "prefix_dim": prefix_dim,
             "rows": prefixes.shape[1],
             "change": change,
             "last_row": last_row,
@@ -183,12 +192,12 @@ def open(directory: Path, number: int, header_digest: FileDigest, owner: Owner) 
     text = storage.read_exact(path / _HEADER, header_digest.size, header_digest.sha256)
     try:
         header = json.loads(text)
-        count = _check_header(header, number, owner)
+        count, prefix_dim = _check_header(header, number, owner)
         files = {name: FileDigest(*entry) for name, entry in header["files"].items()}
         rows, clips = _mapped(path, files, _ROWS, np.int64, (2, count))
         block = Block(
             _mapped(path, files, _VECTORS, np.float16, (count, owner.dim)),
-            _mapped(path, files, _PREFIXES, np.float32, (PREFIX_DIM, count)),
+            _mapped(path, files, _PREFIXES, np.float32, (prefix_dim, count)),
             rows,
             clips,
             _mapped(path, files, _SPANS, np.float64, (count, 2)),
@@ -208,7 +217,7 @@ def open(directory: Path, number: int, header_digest: FileDigest, owner: Owner) 
     if _COARSE in files and coarse.is_available():
         if storage.file_digest(path / _COARSE) != files[_COARSE]:
             raise IntegrityError(f"{path / _COARSE} does not match its digest; rebuild it")
-        index = coarse.CoarseIndex.load(path / _COARSE, PREFIX_DIM, count)
+        index = coarse.CoarseIndex.load(path / _COARSE, prefix_dim, count)
     return Generation(number, change, last_row, block, index)
 
 
@@ -220,19 +229,22 @@ def keep_only(directory: Path, number: int) -> None:
                 storage.remove_tree(entry)
 
 
-def _check_header(header: dict[str, Any], number: int, owner: Owner) -> int:
-    """The number of rows; IntegrityError when the header speaks of something else."""
+def _check_header(header: dict[str, Any], number: int, owner: Owner) -> tuple[int, int]:
+    """Rows, and the dims of their prefixes; IntegrityError when it speaks of something else."""
     found = {name: header[name] for name in ("format", "number", "collection", "space_id", "dim")}
     due = {
         "format": FORMAT, "number": number, "collection": owner.collection,
         "space_id": owner.space_id, "dim": owner.dim,
     }  # fmt: skip
-    if found != due or header["prefix_dim"] != PREFIX_DIM:
+    if found != due:
         raise IntegrityError(f"the generation is of {found}, due is {due}; rebuild it")
     count = header["rows"]
     if not isinstance(count, int) or count < 1:
         raise IntegrityError(f"the generation claims {count!r} rows; rebuild it")
-    return count
+    prefix_dim = header["prefix_dim"]
+    if not isinstance(prefix_dim, int) or not 1 <= prefix_dim <= owner.dim:
+        raise IntegrityError(f"the generation claims prefixes of {prefix_dim!r}; rebuild it")
+    return count, prefix_dim
 
 
 def _mapped(

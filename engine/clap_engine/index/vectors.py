@@ -19,6 +19,7 @@ _MIN_NORMAL = np.float32(2.0**-14)
 # Rows widened at a time: their 256 KiB of float32 stay in the second-level cache. Among cold
 # caches 500 rows take 0.33 ms in blocks of 128 and 0.42 ms in one (median of 60).
 _BLOCK_ROWS = 128
+_TINY = np.float32(1e-12)
 
 
 def pack(vectors: Float32) -> Float16:
@@ -67,4 +68,25 @@ def exact_scores(packed: Float16, positions: Int64, query: Float32) -> Float32:
         np.take(stored, chosen, axis=0, out=block[:count], mode="clip")  # "raise" would copy first
         values = _widened(block[:count], wide[:count])
         np.einsum("nd,d->n", values, query, out=scores[start : start + count])
+    return scores
+
+
+def prefix_scores(packed: Float16, positions: Int64, prefix: Float32) -> Float32:
+    """Inner products [K] of a unit prefix [d] with the unit prefixes of these rows; d divides D.
+
+    Read from the stored rows: a matrix of prefixes for a middle rung would cost a quarter of
+    all memory, and K rows of it are few.
+    """
+    dim = len(prefix)
+    stored, step = packed.view(np.int16).reshape(-1, dim), packed.shape[1] // dim
+    scores = np.empty(len(positions), np.float32)
+    block = np.empty((min(_BLOCK_ROWS, len(positions)), dim), np.int16)
+    wide = np.empty(block.shape, np.int32)
+    for start in range(0, len(positions), _BLOCK_ROWS):
+        chosen = positions[start : start + _BLOCK_ROWS] * step
+        count = len(chosen)
+        np.take(stored, chosen, axis=0, out=block[:count], mode="clip")
+        values = _widened(block[:count], wide[:count])
+        norms = np.sqrt(np.einsum("nd,nd->n", values, values))
+        np.divide(values @ prefix, np.maximum(norms, _TINY), out=scores[start : start + count])
     return scores

@@ -10,6 +10,7 @@ Positions count the generation's rows first, then the tail's.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,7 @@ import numpy as np
 from clap_engine.arrays import Float32, Int64
 from clap_engine.errors import IntegrityError
 from clap_engine.index import flat, vectors
+from clap_engine.index.allowed import Allowed, Part, positions_of
 from clap_engine.index.coarse import CoarseIndex
 from clap_engine.index.generation import PREFIX_DIM, Block, Generation, empty_block, new_block
 from clap_engine.records import Rows
@@ -25,13 +27,15 @@ from clap_engine.records import Rows
 log = logging.getLogger("clap_engine")
 
 _NONE: Int64 = np.zeros(0, np.int64)
+# How many more rows the graph is asked for than a filter that knows nothing of the query needs.
+_GRAPH_MARGIN = 1.25
 
 
 class Tail:
     """Rows newer than the generation. Grows by doubling; blocks handed out are never written."""
 
-    def __init__(self, dim: int) -> None:
-        self._full = empty_block(dim)
+    def __init__(self, dim: int, prefix_dim: int = PREFIX_DIM) -> None:
+        self._full = empty_block(dim, prefix_dim)
         self._count = 0
 
     def append(self, batch: Rows) -> None:
@@ -41,7 +45,7 @@ class Tail:
             self._grow(max(1024, 2 * self._count), start)
         used = slice(start, self._count)
         self._full.vectors[used] = batch.vectors
-        self._full.prefixes[:, used] = vectors.prefixes(batch.vectors, PREFIX_DIM)
+        self._full.prefixes[:, used] = vectors.prefixes(batch.vectors, self._full.prefix_dim)
         self._full.rows[used], self._full.clips[used] = batch.rows, batch.clips
         self._full.spans[used] = batch.spans
 
@@ -57,7 +61,7 @@ class Tail:
     def _grow(self, capacity: int, count: int) -> None:
         old = self._full
         # Older blocks keep the arrays that they are views of.
-        self._full = new_block(capacity, old.vectors.shape[1])
+        self._full = new_block(capacity, old.vectors.shape[1], old.prefix_dim)
         self._full.vectors[:count] = old.vectors[:count]
         self._full.prefixes[:, :count] = old.prefixes[:, :count]
         self._full.rows[:count], self._full.clips[:count] = old.rows[:count], old.clips[:count]
@@ -78,11 +82,12 @@ class View:
     tail_dead: Int64
 
     @classmethod
-    def of(cls, generation: Generation | None, dim: int) -> View:
-        """The state in which the generation was built, or the empty one."""
-        none = empty_block(dim)
+    def of(cls, generation: Generation | None, dim: int, prefix_dim: int = PREFIX_DIM) -> View:
+        """The state in which the generation was built, or the empty one of `prefix_dim`."""
         if generation is None:
+            none = empty_block(dim, prefix_dim)
             return cls(0, 0, 0, none, none, None, _NONE, _NONE)
+        none = empty_block(dim, generation.block.prefix_dim)
         return cls(
             generation.number, generation.change, generation.last_row, generation.block,
             none, generation.coarse, _NONE, _NONE,
@@ -100,6 +105,11 @@ class View:
             base_dead=np.union1d(self.base_dead, _positions(self.base.rows, removed)),
             tail_dead=np.union1d(self.tail_dead, _positions(tail.rows, removed)),
         )
+
+    @property
+    def prefix_dim(self) -> int:
+        """The dims of the coarse rung."""
+        return self.base.prefix_dim
 
     @property
     def rows(self) -> int:
@@ -123,17 +133,51 @@ class View:
         alive[self.tail_dead + len(self.base)] = False
         return np.flatnonzero(alive)
 
-    def shortlist(self, prefix: Float32, count: int, *, use_coarse: bool) -> Int64:
-        """[PREFIX_DIM] -> positions of the `count` nearest prefixes, and of those that tie."""
+    def allow(self, clips: Int64) -> Allowed:
+        """The rows of these clips, those that were removed left out."""
+        base, tail = (Part(block, positions_of(block, clips)) for block in (self.base, self.tail))
+        return Allowed(base.without(self.base_dead), tail.without(self.tail_dead))
+
+    def shortlist(
+        self, prefix: Float32, count: int, *, use_coarse: bool, allowed: Allowed | None = None
+    ) -> Int64:
+        """[d] -> positions of the `count` nearest prefixes, and of those that tie.
+
+        The graph may give fewer where few of the rows near the query are allowed; a scan doesn't.
+        """
         if use_coarse and self.coarse is not None:
             try:
-                return self._coarse_shortlist(self.coarse, prefix, count)
+                return self._coarse_shortlist(self.coarse, prefix, count, allowed)
             except IntegrityError as error:
                 log.warning("%s; this search scans instead", error)
-        scores = self._scan(self.base, self.base_dead, prefix)
+        (positions,) = self.shortlists(prefix[None], count, allowed)
+        return positions
+
+    def shortlists(
+        self, prefixes: Float32, count: int, allowed: Allowed | None = None
+    ) -> list[Int64]:
+        """[B, d] -> for each query what `shortlist` gives, by a scan for all of them."""
+        # One query is a product of a vector, which is faster than one of a matrix of one row.
+        queries = prefixes[0] if len(prefixes) == 1 else prefixes
+        if allowed is not None and allowed.is_narrow:
+            scores = allowed.scan(queries)
+            return [allowed.positions[flat.best(one, count)] for one in np.atleast_2d(scores)]
+        scores = self._scan(self.base, self.base_dead, queries)
         if len(self.tail):
-            scores = np.concatenate([scores, self._scan(self.tail, self.tail_dead, prefix)])
-        return flat.best(scores, count)
+            tail = self._scan(self.tail, self.tail_dead, queries)
+            scores = np.concatenate([scores, tail], axis=-1)
+        if allowed is not None:
+            allowed.hide(scores)
+        return [flat.best(one, count) for one in np.atleast_2d(scores)]
+
+    def vectors_at(self, positions: Int64) -> Float32:
+        """The stored vectors [K, D] at positions in any order."""
+        split = len(self.base)
+        is_tail = positions >= split
+        packed = np.empty((len(positions), self.base.vectors.shape[1]), np.float16)
+        packed[~is_tail] = self.base.vectors[positions[~is_tail]]
+        packed[is_tail] = self.tail.vectors[positions[is_tail] - split]
+        return vectors.widen(packed)
 
     def scores(self, positions: Int64, query: Float32) -> Float32:
         """Exact scores [K] of positions in ascending order."""
@@ -146,6 +190,21 @@ class View:
                 vectors.exact_scores(self.tail.vectors, positions[split:] - len(self.base), query),
             ]
         )
+
+    def narrow(self, positions: Int64, prefix: Float32, count: int) -> Int64:
+        """Those `count` of the ascending positions whose prefixes are nearest to [d], and ties."""
+        if not len(self.tail):
+            scores = vectors.prefix_scores(self.base.vectors, positions, prefix)
+        else:
+            split = np.searchsorted(positions, len(self.base))
+            base, tail = positions[:split], positions[split:] - len(self.base)
+            scores = np.concatenate(
+                [
+                    vectors.prefix_scores(self.base.vectors, base, prefix),
+                    vectors.prefix_scores(self.tail.vectors, tail, prefix),
+                ]
+            )
+        return positions[flat.best(scores, count)]
 
     def best_windows(self, positions: Int64, scores: Float32) -> tuple[Int64, Int64, Float32]:
         """(clips [C], positions [C], scores [C]): each clip's best window, the earliest of equals.
@@ -181,14 +240,23 @@ class View:
     @staticmethod
     def _scan(block: Block, dead: Int64, prefix: Float32) -> Float32:
         scores = flat.scan(block.prefixes, prefix)
-        scores[dead] = -np.inf
+        scores[..., dead] = -np.inf
         return scores
 
-    def _coarse_shortlist(self, index: CoarseIndex, prefix: Float32, count: int) -> Int64:
+    def _coarse_shortlist(
+        self, index: CoarseIndex, prefix: Float32, count: int, allowed: Allowed | None
+    ) -> Int64:
+        wanted = count
+        if allowed is not None:
+            # So many more as the filter lets fewer through, and some for the luck of the draw.
+            wanted = math.ceil(_GRAPH_MARGIN * count * self.rows / max(1, len(allowed)))
         # Removed rows still take places in the graph's answer: ask for that many more.
-        near, near_scores = index.search(prefix, count + len(self.base_dead))
+        near, near_scores = index.search(prefix, wanted + len(self.base_dead))
         is_alive = ~np.isin(near, self.base_dead)
         tail_scores = self._scan(self.tail, self.tail_dead, prefix)
+        if allowed is not None:
+            is_alive &= allowed.contains(near)
+            tail_scores[allowed.tail.hidden] = -np.inf
         positions = np.concatenate([near[is_alive], np.arange(len(self.tail)) + len(self.base)])
         scores = np.concatenate([near_scores[is_alive], tail_scores])
         return np.sort(positions[flat.best(scores, count)])

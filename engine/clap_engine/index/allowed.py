@@ -1,0 +1,96 @@
+"""The rows that a filter lets through, in the form that scans want them.
+
+In:  the blocks of a view, the numbers of the clips that a filter lets through.
+Out: their positions; scores of their prefixes; which rows of a whole scan to hide.
+Knows nothing about filters, keys or SQLite.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from clap_engine.arrays import Float32, Int64
+from clap_engine.index import flat
+from clap_engine.index.generation import Block
+
+# Up to this share of all rows, their prefixes are copied together and scanned alone. The copy
+# is kept with the filter: 128 bytes a row, so 16 MB for the broadest of them at 1M rows.
+NARROW_SHARE = 1 / 8
+
+
+@dataclass(frozen=True)
+class Part:
+    """The allowed rows of one block."""
+
+    block: Block
+    positions: Int64  # [n] in the block, ascending
+
+    @cached_property
+    def prefixes(self) -> Float32:
+        """[d, n], side by side."""
+        return np.ascontiguousarray(self.block.prefixes[:, self.positions])
+
+    @cached_property
+    def hidden(self) -> npt.NDArray[np.bool_]:
+        """[N]: True for the rows that are not allowed."""
+        hidden = np.ones(len(self.block), np.bool_)
+        hidden[self.positions] = False
+        return hidden
+
+    def without(self, dead: Int64) -> Part:
+        """The same but for the positions `dead`; itself where that changes nothing."""
+        is_gone = np.isin(self.positions, dead) if len(dead) else None
+        if is_gone is None or not is_gone.any():
+            return self
+        return Part(self.block, self.positions[~is_gone])
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """The allowed rows of one view, of the generation and of the tail; none of them removed."""
+
+    base: Part
+    tail: Part
+
+    def __len__(self) -> int:
+        return len(self.base.positions) + len(self.tail.positions)
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether the allowed rows are so few that they are scanned alone."""
+        return len(self) <= NARROW_SHARE * (len(self.base.block) + len(self.tail.block))
+
+    @cached_property
+    def positions(self) -> Int64:
+        """[n] in the view, ascending."""
+        return np.concatenate([self.base.positions, self.tail.positions + len(self.base.block)])
+
+    def scan(self, queries: Float32) -> Float32:
+        """[..., d] -> [..., n]: scores of the allowed rows' prefixes alone."""
+        return _joined([flat.scan(part.prefixes, queries) for part in (self.base, self.tail)])
+
+    def hide(self, scores: Float32) -> None:
+        """Mark, in scores [..., N] of all rows of the view, those that are not allowed."""
+        split = len(self.base.block)
+        np.copyto(scores[..., :split], -np.inf, where=self.base.hidden)
+        np.copyto(scores[..., split:], -np.inf, where=self.tail.hidden)
+
+    def contains(self, positions: Int64) -> npt.NDArray[np.bool_]:
+        """Which of the generation's positions are allowed."""
+        return ~self.base.hidden[positions]
+
+
+def _joined(parts: list[Float32]) -> Float32:
+    return np.concatenate(parts, axis=-1) if parts[-1].shape[-1] else parts[0]
+
+
+def positions_of(block: Block, clips: Int64) -> Int64:
+    """Positions, ascending, of all windows of these clips in the block."""
+    starts = np.searchsorted(block.clips, clips, side="left")
+    lengths = np.searchsorted(block.clips, clips, side="right") - starts
+    before = np.cumsum(lengths) - lengths
+    return np.sort(np.repeat(starts - before, lengths) + np.arange(lengths.sum()))

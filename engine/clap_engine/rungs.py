@@ -1,0 +1,107 @@
+"""The rungs of one search: a plan -> a shortlist -> perhaps a middle rung -> exact scores.
+
+In:  a scope of rows, a unit query vector float32 [D], a plan.
+Out: clips with their best windows; the plan that found them; what each stage did.
+Knows nothing about queries, records or who planned.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from clap_engine import planner
+from clap_engine.arrays import Float32, Int64, l2_normalize
+from clap_engine.clock import Clock
+from clap_engine.index.allowed import Allowed
+from clap_engine.index.view import View
+from clap_engine.planner import Plan
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a search: windows in, windows out; "rerank" gives clips."""
+
+    name: str  # "hnsw", "flat", "exact", "middle" or "rerank"
+    dim: int
+    candidates_in: int
+    candidates_out: int
+    ms: float
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Where to search: a state, and what a filter lets through in it."""
+
+    view: View
+    allowed: Allowed | None
+
+    @property
+    def rows(self) -> int:
+        """Rows that may be found."""
+        return self.view.rows if self.allowed is None else len(self.allowed)
+
+    @property
+    def has_coarse(self) -> bool:
+        """Whether the graph may help: few rows are scanned alone in less time."""
+        is_narrow = self.allowed is not None and self.allowed.is_narrow
+        return self.view.coarse is not None and not is_narrow
+
+    def everything(self) -> Int64:
+        """Positions of all rows that may be found."""
+        return self.view.everything() if self.allowed is None else self.allowed.positions
+
+
+@dataclass(frozen=True)
+class Best:
+    """Clips [C] with the position [C] and the score [C] of the best window of each."""
+
+    clips: Int64
+    places: Int64
+    scores: Float32
+
+
+def gather(
+    scope: Scope,
+    vector: Float32,
+    plan: Plan,
+    wanted: int,
+    clock: Clock,
+    *,
+    first: Int64 | None = None,
+    stages: list[Stage] | None = None,
+) -> tuple[Plan, Best]:
+    """At least `wanted` clips with their best windows, or all, and the plan that found them.
+
+    `first` is the shortlist of the plan, where it is known already; `stages` is added to.
+    """
+
+    def note(name: str, lap: str, dim: int, before: int, after: int) -> None:
+        ms = clock.lap(lap)
+        if stages is not None:
+            stages.append(Stage(name, dim, before, after, ms))
+
+    while True:
+        if plan.index == "exact":
+            positions = scope.everything()
+        elif first is not None:
+            positions, first = first, None
+        else:
+            positions = scope.view.shortlist(
+                l2_normalize(vector[: plan.dims[0]]), plan.shortlist,
+                use_coarse=plan.index == "hnsw", allowed=scope.allowed,
+            )  # fmt: skip
+        note(plan.index, "shortlist", plan.dims[0], scope.rows, len(positions))
+        if plan.index == "hnsw" and len(positions) < plan.shortlist:
+            # Most of what is near the query is not allowed: a scan finds what is.
+            plan = replace(plan, index="flat")
+            continue
+        if plan.kept and len(positions) > plan.kept:
+            before, prefix = len(positions), l2_normalize(vector[: plan.dims[1]])
+            positions = scope.view.narrow(positions, prefix, plan.kept)
+            note("middle", "narrow", plan.dims[1], before, len(positions))
+        scores = scope.view.scores(positions, vector)
+        best = Best(*scope.view.best_windows(positions, scores))
+        note("rerank", "rerank", len(vector), len(positions), len(best.clips))
+        if len(best.clips) >= wanted or plan.index == "exact":
+            return plan, best
+        plan = planner.widen(plan)
