@@ -4,10 +4,9 @@ In:  a state to write; a folder that `write` left.
 Out: the folder; the CLAPWrapper.
 Knows nothing about clap_engine, time or graphs.
 
-Its constructor runs as shipped: both towers built with msclap's own random weights, the checkpoint
-read by torch.load, load_state_dict. What it would ask the hub's cache for comes from the folder,
-and GPT-2 is made of its configuration alone: as shipped its 500 MB are read as well, only to be
-replaced by the checkpoint's. That favours msclap.
+Its constructor runs as shipped: GPT-2 as the hub's cache holds it (read only to be replaced), the
+audio tower built with msclap's own random weights, the checkpoint read by torch.load,
+load_state_dict. What it would ask the hub's cache for comes from the folder.
 """
 
 from __future__ import annotations
@@ -21,18 +20,24 @@ from unittest import mock
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "export"))
 
 CHECKPOINT, TEXT_MODEL = "CLAP_weights_2023.pth", "gpt2"
+_BASE = "caption_encoder.base."
 
 
 def write(folder: Path, state: Mapping[str, Any], tokenizer_json: bytes) -> Path:
     """The checkpoint, and in `gpt2/` what the hub's cache has of the text model."""
-    from transformers import GPT2Config
+    import torch
+    from transformers import GPT2Config, GPT2Model
 
     from clap_export.msclap import random_weights
 
     text = folder / TEXT_MODEL
     text.mkdir(parents=True)
     layers = sum(name.endswith(".ln_1.weight") for name in state)
-    GPT2Config(n_layer=layers).save_pretrained(text)
+    model = GPT2Model(GPT2Config(n_layer=layers))
+    own = {name.removeprefix(_BASE): state[name] for name in state if name.startswith(_BASE)}
+    tensors = {name: torch.from_numpy(own[name]) for name in model.state_dict() if name in own}
+    model.load_state_dict(tensors, strict=False)
+    model.save_pretrained(text)
     (text / "tokenizer.json").write_bytes(tokenizer_json)
     random_weights.save(state, folder / CHECKPOINT, "2023")
     return folder
@@ -44,14 +49,12 @@ def load(folder: Path) -> Any:
 
     found = msclap_oracle.modules()
 
-    from transformers import AutoTokenizer, GPT2Config, GPT2Model
-    from transformers.modeling_utils import no_init_weights
+    from transformers import AutoModel, AutoTokenizer
 
     class Auto:
         @staticmethod
         def from_pretrained(name: str) -> Any:
-            with no_init_weights():
-                return GPT2Model(GPT2Config.from_pretrained(folder / name))
+            return AutoModel.from_pretrained(folder / name)
 
     class Tokenizer:
         @staticmethod
