@@ -54,8 +54,8 @@ QUERIES = (
     _query("speech", "a man talking", "man_speaking"),
     _query("speech", "someone whispering", "whispering"),
     _query("composite", "harpsichord played slowly", "harpsichord"),
-    _query("unseen words", "a downpour", "rain"),
-    _query("unseen words", "an angry hound", "dog_bark"),
+    _query("unseen words", "a drizzle", "rain"),
+    _query("unseen words", "a canine", "dog_bark"),
 )
 
 

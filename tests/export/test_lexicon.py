@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from clap_engine import demo
 from clap_export.corpus import captions, lot, stems
 from clap_export.corpus import lexicon as words
 from clap_export.corpus.classes import KIND_OF
@@ -68,6 +69,16 @@ def test_names_are_no_dictionary_words() -> None:
         assert not words.is_dictionary(phrase)
     for phrase in ("tempest", "felt beaters on copper", "angry clouds"):
         assert words.is_dictionary(phrase)
+
+
+def test_the_demo_s_unseen_words_are_unseen(lexicon: Lexicon) -> None:
+    asked = [query.text for query in demo.QUERIES if query.kind == "unseen words"]
+    assert asked
+    seen = words.vocabulary(lexicon).keys() | set(
+        stems.content_words(" ".join(words.attribute_words()))
+    )
+    for text in asked:
+        assert seen.isdisjoint(stems.content_words(text)), text
 
 
 def test_shape_faults_are_found(lexicon: Lexicon) -> None:
