@@ -105,6 +105,18 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture
+def two_threads(one_thread: None) -> Iterator[None]:
+    """Both contenders use two threads, for one benchmark."""
+    import torch
+
+    from towers import THREADS
+
+    torch.set_num_threads(THREADS)
+    yield
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
     """The weights under test and what is made of them."""

@@ -10,7 +10,6 @@ both sides, some 3 % of msclap's time and a fifth of ours.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,12 +27,15 @@ from clap_export.graphs import gpt2_decoder_graph, mapper_graph
 from clap_export.msclap import layout, random_weights
 from clap_export.parity import Gate
 from race import check_goal, milliseconds, note, race
+from towers import THREADS
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "export"))
 
 import msclap_oracle
 
-THREADS, BEAMS, TOKENS, STOP, GOAL = 2, 5, 20, 220, 15.0
+pytestmark = pytest.mark.usefixtures("two_threads")
+
+BEAMS, TOKENS, STOP, GOAL = 5, 20, 220, 15.0
 PEER = "msclap 1.3.4 as shipped (torch eager, no key/value cache)"
 
 
@@ -91,13 +93,6 @@ def contenders(request: pytest.FixtureRequest, smoke: bool) -> Contenders:
         parity=spoken.parity,
         form=spoken.form,
     )
-
-
-@pytest.fixture(autouse=True)
-def two_threads(one_thread: None) -> Iterator[None]:
-    torch.set_num_threads(THREADS)
-    yield
-    torch.set_num_threads(1)
 
 
 def natives(seed: int, n: int) -> Float32:

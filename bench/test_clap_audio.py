@@ -11,13 +11,12 @@ The form is the first that passes on the weights with outliers; those without us
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 import clap_models
 from clap_engine.arrays import Float32, l2_normalize
@@ -29,6 +28,8 @@ from clap_export.graphs.projection import HeadGraph
 from clap_models import Model
 from race import check_goal, milliseconds, note, race
 from towers import THREADS, Forms, choose
+
+pytestmark = pytest.mark.usefixtures("two_threads")
 
 WINDOWS = 8
 # With onnxruntime alone; with the best backend there is.
@@ -91,13 +92,6 @@ def contenders(
     forms = choose(graph, "audio", calibration, compared, passed.get(name))
     passed[name] = forms.form
     return Contenders(model, forms)
-
-
-@pytest.fixture(autouse=True)
-def two_threads(one_thread: None) -> Iterator[None]:
-    torch.set_num_threads(THREADS)
-    yield
-    torch.set_num_threads(1)
 
 
 @pytest.mark.parametrize("precision", ["int8", "bf16", "fp32"])

@@ -10,13 +10,12 @@ The form is the first that passes on the weights with outliers; those without us
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 import clap_models
 from clap_engine.arrays import Float32, l2_normalize
@@ -27,6 +26,8 @@ from clap_export.probe_texts import probe_texts
 from clap_models import Model
 from race import check_goal, milliseconds, note, race
 from towers import THREADS, Forms, choose
+
+pytestmark = pytest.mark.usefixtures("two_threads")
 
 TOKENS = 8
 # msclap always pads to 77 tokens, transformers' user does not: there both sides read 85 million
@@ -79,13 +80,6 @@ def contenders(
     forms = choose(graph, "text", inputs[:calibration], inputs[calibration:], passed.get(name))
     passed[name] = forms.form
     return Contenders(model, front_end, forms)
-
-
-@pytest.fixture(autouse=True)
-def two_threads(one_thread: None) -> Iterator[None]:
-    torch.set_num_threads(THREADS)
-    yield
-    torch.set_num_threads(1)
 
 
 @pytest.mark.parametrize("precision", ["int8", "fp32"])

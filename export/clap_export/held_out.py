@@ -21,7 +21,7 @@ from clap_export.corpus import lexicon, render
 from clap_export.parity import Gate, GateError, compare_embeddings
 from clap_export.weights import unpack_log_mel
 
-# "report" captions only measure: nothing was ever chosen by them; "dictionary" ones are a part.
+# "report" captions measure: nothing was ever chosen by their hits; "dictionary" ones are a part.
 WORDINGS = {"known": "known", "unseen": "report", "dictionary": "dictionary"}
 MAX_DROP = 0.005  # of hit@10, int8 against float32
 # Captions drawn for each clip. At one, some 30 of 1,000 queries gain or lose their hit at rank

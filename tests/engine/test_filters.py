@@ -8,6 +8,17 @@ from typing import Any
 
 import pytest
 from filter_oracle import matches
+from filter_strategies import (
+    clips_of,
+    fields_of,
+    metadata_of,
+    ordered_of,
+    scalars_of,
+    small_numbers,
+    texts,
+    unordered_of,
+    wheres_of,
+)
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -20,60 +31,12 @@ YEAR = Field(("year",))
 
 # Few names and values, so that filters often hit what is stored; and some that must be quoted.
 NAMES = ("a", "b", "c d", "e'f", "ü", "😀", "[0]", "$", "?", "%s", "#1", "path ")
-texts = st.one_of(
-    st.sampled_from(["", "a", "A", "ab", "a/", "ä", "a'b", '"', "%", "😀", "\ud7ff", "\U0010ffff"]),
-    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=4),
-)
-numbers = st.one_of(
-    st.integers(-3, 3),
-    st.sampled_from([-0.0, 0.5, 1.0, 1e300, -1e-300, 0.1 + 0.2, 2.0**53, 2**53 + 1, 2**63 - 1]),
-    st.integers(-(2**63) + 1, 2**63 - 1),
-    st.integers(-(10**6), 10**6).map(lambda n: n / 1000),
-)
-scalars = st.one_of(texts, numbers, st.booleans())
-metadata = st.dictionaries(
-    st.sampled_from(NAMES),
-    st.recursive(
-        st.one_of(st.none(), scalars),
-        lambda inner: st.one_of(
-            st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(NAMES), inner, max_size=3)
-        ),
-        max_leaves=4,
-    ),
-    max_size=4,
-)
-fields = st.one_of(
-    st.lists(st.sampled_from(NAMES), min_size=1, max_size=2).map(".".join),
-    st.sampled_from(filters.RESERVED),
-)
-tests = st.one_of(
-    scalars,
-    st.dictionaries(st.sampled_from(["=", "!="]), scalars, min_size=1),
-    st.dictionaries(
-        st.sampled_from(["<", "<=", ">", ">="]), st.one_of(texts, numbers), min_size=1, max_size=2
-    ),
-    st.fixed_dictionaries({"in": st.lists(scalars, max_size=4)}),
-    st.fixed_dictionaries({"has": scalars}),
-    st.fixed_dictionaries({"prefix": texts}),
-    st.fixed_dictionaries({"exists": st.booleans()}),
-)
-wheres = st.recursive(
-    st.dictionaries(fields, tests, max_size=2),
-    lambda inner: st.one_of(
-        st.fixed_dictionaries({"and": st.lists(inner, min_size=1, max_size=3)}),
-        st.fixed_dictionaries({"or": st.lists(inner, min_size=1, max_size=3)}),
-        st.fixed_dictionaries({"not": inner}),
-    ),
-    max_leaves=4,
-)
-clips = st.fixed_dictionaries(
-    {
-        "key": texts.filter(bool),
-        "path": st.one_of(st.none(), texts),
-        "duration_s": st.integers(0, 5).map(float),
-        "metadata": metadata,
-    }
-)
+numbers = st.one_of(small_numbers, st.integers(-(2**63) + 1, 2**63 - 1))
+scalars = scalars_of(numbers)
+metadata = metadata_of(NAMES, scalars)
+conditions = st.one_of(*unordered_of(scalars), ordered_of(st.one_of(texts, numbers)))
+wheres = wheres_of(fields_of(NAMES), conditions)
+clips = clips_of(metadata)
 
 
 def found_by_sql(where: Any, stored: list[dict[str, Any]], indexed: tuple[str, ...]) -> list[bool]:

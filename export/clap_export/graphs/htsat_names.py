@@ -30,11 +30,6 @@ _FUSION = re.compile(r"\.fusion_model\.|\.mel_conv2d\.")
 _QUERY = re.compile(r"(.*\.attn\.)query\.(weight|bias)")
 
 
-def is_transformers(state: Mapping[str, Float32]) -> bool:
-    """Do the names look like those of transformers' ClapModel?"""
-    return any(".attention.self.query." in name for name in state)
-
-
 def from_transformers(
     state: Mapping[str, Float32],
     tower: str = "audio_model.audio_encoder.",

@@ -19,7 +19,6 @@ from clap_engine.arrays import Float32, Int64
 from clap_export.msclap.layout import HTSAT_WINDOW
 
 State = Mapping[str, Float32]
-GPT2_HEAD_DIM = 64
 
 
 def embed_text(state: State, version: str, input_ids: Int64, attention_mask: Int64) -> Float32:
