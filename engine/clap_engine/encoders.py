@@ -10,9 +10,10 @@ from __future__ import annotations
 import threading
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,11 +23,12 @@ from clap_engine.bundle import Bundle, choose_precision, pick_graph
 from clap_engine.errors import ClosedError, GraphError, PrecisionWarning
 from clap_engine.limits import DEFAULT_LIMITS, Limits
 from clap_engine.manifest import GraphSpec
-from clap_engine.mel import LogMel
 from clap_engine.openvino_session import OpenVinoSession
-from clap_engine.placement import ANYWHERE, OPENVINO, Placement
+from clap_engine.placement import ANYWHERE, CPU, OPENVINO, Placement
 from clap_engine.session import GraphSession, has_amx, has_fast_int8, provider_names
-from clap_engine.text import TextFrontEnd, TokenIds
+
+if TYPE_CHECKING:
+    from clap_engine.text import TokenIds
 
 # Batches are padded to one of these: a graph sees few shapes, so its memory plans stay few.
 BUCKETS = (1, 2, 4, 8, 16)
@@ -49,6 +51,30 @@ def best_precision(graphs: dict[str, GraphSpec], placement: Placement) -> tuple[
     return precision, warning
 
 
+class _ReadAhead:
+    """The bytes of a bundle's file, read by a thread of their own."""
+
+    def __init__(self, bundle: Bundle, name: str) -> None:
+        self.name = name
+        self._found: memoryview | Exception = GraphError(f"{name} was not read")
+        self._bundle = bundle
+        self._thread = threading.Thread(target=self._read, name="clap-engine-read", daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        try:
+            self._found = self._bundle.read_graph(self.name)
+        except Exception as error:  # noqa: BLE001 - raised where the bytes are wanted
+            self._found = error
+
+    def result(self) -> memoryview:
+        """The bytes, once they are there."""
+        self._thread.join()
+        if isinstance(self._found, Exception):
+            raise self._found
+        return self._found
+
+
 class Tower:
     """A graph that is chosen at once and loaded on first use, from verified bytes."""
 
@@ -59,8 +85,18 @@ class Tower:
         precision: str | None,
         threads: int,
         placement: Placement,
+        *,
+        is_wanted: bool = False,
     ) -> None:
+        """With `is_wanted` reading the graph that is probably chosen begins at once."""
+        self._bundle = bundle
+        self._ahead: _ReadAhead | None = None
         if precision is None:
+            if (
+                is_wanted and placement == ANYWHERE
+            ):  # before onnxruntime is asked, which has to be imported
+                likely, _ = choose_precision(graphs, [CPU], has_fast_int8())
+                self._ahead = _ReadAhead(bundle, graphs[likely].file)
             precision, warning = best_precision(graphs, placement)
             if warning is not None:
                 warnings.warn(warning, PrecisionWarning, stacklevel=3)
@@ -69,7 +105,6 @@ class Tower:
         is_cast = placement.is_openvino and precision == "bf16"
         self.spec = pick_graph(graphs, "fp32" if is_cast else precision)
         self.dim = bundle.manifest.dim
-        self._bundle = bundle
         self._threads = threads
         self._placement = placement
         self._lock = threading.Lock()
@@ -87,7 +122,7 @@ class Tower:
             if self._session is None:
                 kind = OpenVinoSession if self._placement.is_openvino else GraphSession
                 self._session = kind(
-                    self._bundle.read(self.spec.file),
+                    self._bytes(),
                     name=self.spec.file,
                     threads=self._threads,
                     placement=self._placement,
@@ -95,10 +130,36 @@ class Tower:
                 )
             return self._session
 
+    def _bytes(self) -> memoryview:
+        """The graph's verified bytes, perhaps read already; they are not kept."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead.name == self.spec.file:
+            return ahead.result()
+        return self._bundle.read_graph(self.spec.file)
+
+    @contextmanager
+    def loading(self, is_wanted: bool) -> Iterator[None]:
+        """Loads the graph, if wanted, while the body makes what else a first answer needs."""
+        if not is_wanted:
+            yield
+            return
+
+        def body() -> None:
+            with suppress(Exception):  # whoever asks for the session is told
+                self.session()
+
+        thread = threading.Thread(target=body, name="clap-engine-load", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            thread.join()
+
     def close(self) -> None:
         """Free the graph; a second close does nothing."""
         with self._lock:
             self._is_closed = True
+            self._ahead = None
             if self._session is not None:
                 self._session.close()
 
@@ -115,16 +176,38 @@ class Tower:
         if n == 1:  # a query: no copies, no padding
             (embedding,) = self.session().run([output], inputs)
             return self._checked(embedding, (1, *shape), unit)
-        largest = 1 if self.spec.dynamic_scale else BUCKETS[-1]
+        if self.spec.dynamic_scale:
+            return self._run_singly(output, inputs, shape, unit)
         result = np.empty((n, *shape), np.float32)
-        for start in range(0, n, largest):
-            part = {name: array[start : start + largest] for name, array in inputs.items()}
-            rows = min(largest, n - start)
+        for start in range(0, n, BUCKETS[-1]):
+            part = {name: array[start : start + BUCKETS[-1]] for name, array in inputs.items()}
+            rows = min(BUCKETS[-1], n - start)
             bucket = next(size for size in BUCKETS if size >= rows)
             padded = {name: _pad(array, bucket) for name, array in part.items()}
             (embedding,) = self.session().run([output], padded)
             result[start : start + rows] = self._checked(embedding, (bucket, *shape), unit)[:rows]
         return result
+
+    def _run_singly(
+        self, output: str, inputs: dict[str, npt.NDArray[Any]], shape: tuple[int, ...], unit: bool
+    ) -> Float32:
+        """As `run`, one item a call, as many calls at a time as there are threads.
+
+        Calls that overlap fill the moments in which one has nothing for the other threads to do:
+        HTSAT's windows take 28 ms each so, and 35 one after the other (two threads).
+        """
+        from concurrent.futures import ThreadPoolExecutor  # 10 ms that a single query is spared
+
+        session = self.session()
+
+        def one(at: int) -> Float32:
+            item = {name: array[at : at + 1] for name, array in inputs.items()}
+            (embedding,) = session.run([output], item)
+            return self._checked(embedding, (1, *shape), unit)
+
+        n = len(next(iter(inputs.values())))
+        with ThreadPoolExecutor(min(self._threads, n), "clap-engine-run") as pool:
+            return np.concatenate(list(pool.map(one, range(n))))
 
     def _checked(self, embedding: npt.NDArray[Any], shape: tuple[int, ...], unit: bool) -> Float32:
         """What the bundle promises of a graph: its shape, finite, perhaps unit rows."""
@@ -158,10 +241,15 @@ class TextEncoder:
         threads: int = 1,
         placement: Placement = ANYWHERE,
         limits: Limits = DEFAULT_LIMITS,
+        is_wanted: bool = False,
     ) -> None:
+        """The graph is loaded when it is first needed, or with `is_wanted` at once."""
         spec = bundle.manifest.text
-        self._tower = Tower(bundle, spec.graphs, precision, threads, placement)
-        self._front = TextFrontEnd(spec, bundle.read(spec.tokenizer), limits)
+        self._tower = Tower(bundle, spec.graphs, precision, threads, placement, is_wanted=is_wanted)
+        with self._tower.loading(is_wanted):
+            from clap_engine.text import TextFrontEnd
+
+            self._front = TextFrontEnd(spec, bundle.read(spec.tokenizer), limits)
         self.dim = bundle.manifest.dim
         self.precision = self._tower.precision
 
@@ -214,10 +302,17 @@ class AudioEncoder:
         threads: int = 1,
         placement: Placement = ANYWHERE,
         limits: Limits = DEFAULT_LIMITS,
+        is_wanted: bool = False,
     ) -> None:
+        """The graph is loaded when it is first needed, or with `is_wanted` at once."""
         self._spec = bundle.manifest.audio
-        self._tower = Tower(bundle, self._spec.graphs, precision, threads, placement)
-        self._mel = LogMel(self._spec, bundle.read(self._spec.frontend))
+        self._tower = Tower(
+            bundle, self._spec.graphs, precision, threads, placement, is_wanted=is_wanted
+        )
+        with self._tower.loading(is_wanted):
+            from clap_engine.mel import LogMel
+
+            self._mel = LogMel(self._spec, bundle.read(self._spec.frontend))
         self.dim = bundle.manifest.dim
         self.precision = self._tower.precision
 

@@ -34,7 +34,7 @@ class OpenVinoSession:
 
     def __init__(
         self,
-        data: bytes,
+        data: bytes | memoryview,
         *,
         name: str,
         threads: int = 1,
@@ -148,12 +148,14 @@ def _settings(threads: int, precision: str, cache_dir: Path | None) -> dict[str,
     return settings if cache_dir is None else {**settings, "CACHE_DIR": str(cache_dir / OPENVINO)}
 
 
-def _compile(data: bytes, name: str, settings: dict[str, str]) -> tuple[Any, dict[str, int]]:
+def _compile(
+    data: bytes | memoryview, name: str, settings: dict[str, str]
+) -> tuple[Any, dict[str, int]]:
     """The compiled graph, and the rows of the tables that its inputs index."""
     library = _openvino()
     try:
         core = library.Core()
-        model = core.read_model(model=data)
+        model = core.read_model(model=bytes(data))
         return core.compile_model(model, "CPU", settings), _table_rows(model)
     except Exception as error:
         said = " ".join(line.strip() for line in str(error).splitlines() if "rule found" in line)

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import numpy.typing as npt
 
-from clap_engine import hugepages
+from clap_engine import hugepages, initializers
 from clap_engine.errors import ClosedError, DependencyError, ForkedError, GraphError
 from clap_engine.placement import ANYWHERE, CPU, CUDA, TENSORRT, Placement, user_cache_dir
 
@@ -49,7 +49,7 @@ class GraphSession:
 
     def __init__(
         self,
-        data: bytes,
+        data: bytes | memoryview,
         *,
         name: str,
         threads: int = 1,
@@ -203,7 +203,7 @@ def _options(provider: str, placement: Placement, precision: str) -> dict[str, s
 
 def _load_first(
     runtime: Any,
-    data: bytes,
+    data: bytes | memoryview,
     name: str,
     threads: int,
     options: list[tuple[str, dict[str, str]]],
@@ -221,7 +221,7 @@ def _load_first(
 
 def _load(
     runtime: Any,
-    data: bytes,
+    data: bytes | memoryview,
     name: str,
     threads: int,
     providers: list[tuple[str, dict[str, str]]],
@@ -238,12 +238,21 @@ def _load(
     options.add_session_config_entry("session.set_denormal_as_zero", "1")
     if is_strict:
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    constants: Mapping[str, npt.NDArray[Any]] = {}
+    if [provider for provider, _ in providers] == [CPU]:
+        data, constants = initializers.taken_out(data)
+    if constants:
+        values = [runtime.OrtValue.ortvalue_from_numpy(array) for array in constants.values()]
+        options.add_external_initializers(list(constants), values)
     try:
         # Its own fallback prints to stdout and takes the CPU.
-        session = runtime.InferenceSession(data, options, providers=providers, enable_fallback=0)
+        session = runtime.InferenceSession(
+            bytes(data), options, providers=providers, enable_fallback=0
+        )
     except Exception as error:
         raise GraphError(f"{name} can't be loaded: {_first_line(error)}") from error
-    session._model_bytes = None  # kept for a second load that never comes: as large as the graph
+    # Kept for a second load that never comes: as large as the graph, and so are the constants.
+    session._model_bytes = session._sess_options = session._sess_options_initial = None
     return session
 
 
