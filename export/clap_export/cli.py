@@ -36,6 +36,21 @@ VERBS = (
     ),
     Verb("corpus", "clap_export.commands.corpus", "render the training corpus"),
     Verb("train mini", "clap_export.commands.train_mini", "train clap-mini from a corpus"),
+    Verb(
+        "train heads",
+        "clap_export.commands.train_heads",
+        "train Matryoshka heads of any model on sounds and captions",
+    ),
+    Verb(
+        "fit rotation",
+        "clap_export.commands.fit_rotation",
+        "fit a head in closed form: no score changes, energy comes first",
+    ),
+    Verb(
+        "report heads",
+        "clap_export.commands.report_heads",
+        "compare plain truncation, rotations and trained heads, rung by rung",
+    ),
     Verb("convert", "clap_export.commands.convert", "turn real CLAP weights into a bundle"),
     Verb("quantize", "clap_export.commands.quantize", "add int8 graphs to a bundle"),
     Verb("parity", "clap_export.commands.parity", "compare the precisions of a bundle"),

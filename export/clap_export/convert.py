@@ -86,6 +86,7 @@ def convert(source: Source, out: Path, plan: Plan, say: Say = lambda line: None)
         Embedder(own["audio"], "audio in its own space", plan.threads),
         source.audio.spec,
         source.audio.frontend,
+        source.digest,
     )
     errors = exactness(source, native, samples)
     say("fp32 against torch: " + ", ".join(f"{name} {e:.2g}" for name, e in errors.items()))
@@ -97,7 +98,7 @@ def convert(source: Source, out: Path, plan: Plan, say: Say = lambda line: None)
         # Half a gigabyte each: the graphs without the head go before those with it are made.
         own = {}
         del native
-        own = {"text": source.text.build(chosen.graph), "audio": source.audio.build(chosen.graph)}
+        own = {"text": source.text.build(chosen.text), "audio": source.audio.build(chosen.audio)}
     towers = tower_set.make(
         own, front_end, samples, chosen.ladder, plan.precisions, plan.gate, say, plan.threads
     )
@@ -173,22 +174,26 @@ def _bundle(
         **{f"audio.{p}.onnx": towers.audio[p].graph for p in kept},
     }
     fp32 = towers.embedded["fp32"]
+    learned = None if chosen.head is None else chosen.head.logit_scale
+    licences = source.licences if chosen.head is None else chosen.head.licences(source.licences)
     manifest = Manifest(
         schema=SCHEMA,
         id=source.id,
         revision="",
-        space_id=hashlib.sha256(source.digest.encode() + source.audio.frontend + head).hexdigest(),
+        space_id=hashlib.sha256(
+            source.digest.encode() + source.audio.frontend + _of_sounds(chosen.head)
+        ).hexdigest(),
         dim=chosen.ladder[-1],
         ladder=chosen.ladder,
         description=source.description,
         demonstration=False,
-        licences=source.licences,
+        licences=licences,
         producer={"clap_export": __version__, "onnx": onnx.__version__, **source.producer},
         min_runtime=MIN_RUNTIME,
         files={},
         audio=replace(spec, graphs=graph_specs("audio", towers.audio, kept)),
         text=replace(source.text.spec, graphs=graph_specs("text", towers.text, kept)),
-        logit_scale=source.logit_scale,
+        logit_scale=learned or source.logit_scale,
         logit_bias=source.logit_bias,
         templates={"classify": source.templates},
         calibration={**background_scores(fp32.text, fp32.audio), **chosen.calibration},
@@ -196,6 +201,11 @@ def _bundle(
         goldens=goldens,
     )
     return manifest, files
+
+
+def _of_sounds(head: rotation.Head | None) -> bytes:
+    """What of a head decides where sounds lie: other texts need no re-embedding."""
+    return b"" if head is None else rotation.save(rotation.Head(head.matrix, head.kind))
 
 
 def graph_specs(

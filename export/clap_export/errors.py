@@ -26,5 +26,13 @@ class HeadError(ClapError, ValueError):
     """A head file is damaged or fits another source space."""
 
 
+class PairsError(ClapError, ValueError):
+    """A file of sounds and captions, or what it names, can't be trained or measured on."""
+
+
+class TrainingError(ClapError, ValueError):
+    """A run can't go on: another plan's checkpoint, too few clips, values that are not finite."""
+
+
 class LicenceError(ClapError, PermissionError):
     """What may not be passed on, or can't be told to be free, was to be packed for others."""

@@ -11,7 +11,7 @@ import math
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from subprocess import CalledProcessError
@@ -24,7 +24,7 @@ from clap_engine.text import TextFrontEnd
 from clap_export import probes, rotation
 from clap_export.corpus import synth
 from clap_export.embedder import Embedder
-from clap_export.errors import SourceError
+from clap_export.errors import HeadError, SourceError
 from clap_export.graphs.projection import HeadGraph
 from clap_export.rotation import Head
 
@@ -50,9 +50,10 @@ class HeadPlan:
 
 @dataclass(frozen=True)
 class Chosen:
-    """A head as a graph part, its ladder, and what the manifest says of it."""
+    """A head as parts of both graphs, its ladder, and what the manifest says of it."""
 
-    graph: HeadGraph
+    text: HeadGraph
+    audio: HeadGraph
     ladder: tuple[int, ...]
     head: Head | None
     facts: dict[str, Any] = field(default_factory=dict)
@@ -68,15 +69,19 @@ class Native:
     audio: Embedder
     spec: AudioSpec
     frontend: bytes
+    digest: str = ""  # sha256 of the weights' file, which a head may be bound to
 
 
 def choose(plan: HeadPlan, native_dim: int, native: Native, say: Callable[[str], None]) -> Chosen:
     """The head of the plan; a source of 512 dims or fewer may keep its own space."""
     if plan.file is not None:
-        return _given(rotation.load(plan.file, native_dim))
+        head = rotation.load(plan.file, native_dim)
+        _check_origin(head, native.digest, plan.file)
+        return _given(head)
     if not plan.fit:
         # Nothing is known about prefixes, so the space's own width is its only rung.
         return Chosen(
+            HeadGraph(),
             HeadGraph(),
             (native_dim,),
             None,
@@ -88,24 +93,54 @@ def choose(plan: HeadPlan, native_dim: int, native: Native, say: Callable[[str],
 
 def _given(head: Head) -> Chosen:
     dim = int(head.matrix.shape[1])
-    ladder = (*(rung for rung in LADDER if rung < dim), dim)
-    facts = {"head": {"kind": head.kind, "dims": dim}}
-    return Chosen(HeadGraph(head.matrix), ladder, head, facts)
+    facts: dict[str, Any] = {"kind": head.kind, "dims": dim}
+    if head.provenance:
+        facts["provenance"] = dict(head.provenance)
+    text = HeadGraph(head.matrix if head.text is None else head.text)
+    ladder = head.ladder or ladder_of(dim)
+    return Chosen(text, HeadGraph(head.matrix), ladder, head, {"head": facts}, head.calibration())
+
+
+def ladder_of(dim: int) -> tuple[int, ...]:
+    """The usual rungs of a space of `dim` dims."""
+    return (*(rung for rung in LADDER if rung < dim), dim)
+
+
+def _check_origin(head: Head, digest: str, path: Path) -> None:
+    """HeadError for a head that says it was made for other weights: of the same width, it would
+    fit, and every score would be noise."""
+    made_for = head.provenance.get("source", {}).get("sha256")
+    if made_for and digest and made_for != digest:
+        raise HeadError(
+            f"{path} was {head.kind} on weights of sha256 {made_for[:12]}; these have "
+            f"{digest[:12]}: make one for them with clap-export fit rotation or train heads"
+        )
 
 
 def _fitted(plan: HeadPlan, native_dim: int, native: Native, say: Callable[[str], None]) -> Chosen:
     """Fitted on three quarters of the data, its loss measured on the rest."""
     text, audio = _data(plan, native, say)
+    head, facts = fitted(text, audio, min(DIM, native_dim), say)
+    chosen = _given(head)
+    return replace(chosen, facts={"head": facts})
+
+
+def fitted(
+    text: Float32, audio: Float32, dim: int, say: Callable[[str], None]
+) -> tuple[Head, dict[str, Any]]:
+    """Native rows [N, S], [M, S], unpaired -> the rotation's first `dim` columns, and facts.
+
+    Three quarters of each are fitted on; what each rung loses is measured on the rest, and how
+    long shortlists must be.
+    """
     if min(len(text), len(audio)) < 16:
         raise ArrayError(
             f"{len(text)} captions and {len(audio)} sounds to fit a head on; "
             f"{CLIPS} of each are wanted, or give --heads none"
         )
     cuts = [len(x) - max(4, round(HELD_OUT * len(x))) for x in (text, audio)]
-    dim = min(DIM, native_dim)
     matrix = rotation.fit(text[: cuts[0]], audio[: cuts[1]])[:, :dim].copy()
-    head = Head(matrix, "fitted")
-    chosen = _given(head)
+    ladder = ladder_of(dim)
     held_out = text[cuts[0] :], audio[cuts[1] :]
     facts: dict[str, Any] = {
         "kind": "fitted",
@@ -114,16 +149,15 @@ def _fitted(plan: HeadPlan, native_dim: int, native: Native, say: Callable[[str]
         "sounds": cuts[1],
         "is_enough": min(cuts) >= rotation.LEAST_ITEMS,
         "held_out": [len(x) for x in held_out],
-        "loss": rotation.loss(matrix, *held_out, chosen.ladder),
+        "loss": rotation.loss(matrix, *held_out, ladder),
     }
     turned = [x @ matrix for x in held_out]
-    factor = rotation.shortlist_factor(turned[0], turned[1])
+    factor = rotation.shortlist_factor(turned[0], turned[1], min(32, dim))
     kept = facts["loss"][str(dim)]["top10"]
-    say(f"head: {native_dim} dims to {dim}; top-10 of the whole space kept: {kept:.3f}")
+    say(f"head: {text.shape[1]} dims to {dim}; top-10 of the whole space kept: {kept:.3f}")
     if not facts["is_enough"]:
         say(f"head: fitted on {min(cuts)} items; {rotation.LEAST_ITEMS} are wanted for real use")
-    calibration = {"shortlist_per_sqrt_row": factor}
-    return Chosen(chosen.graph, chosen.ladder, head, {"head": facts}, calibration)
+    return Head(matrix, "fitted", ladder=ladder, shortlist_per_sqrt_row=factor), facts
 
 
 def _data(plan: HeadPlan, native: Native, say: Callable[[str], None]) -> tuple[Float32, Float32]:

@@ -13,8 +13,10 @@ means lie is part of every score.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +35,27 @@ RIDGE = 1e-6  # of the largest eigenvalue: directions that a sample never showed
 
 @dataclass(frozen=True)
 class Head:
-    """Source space [S] -> embedding space [D], one linear map for both towers."""
+    """Source space [S] -> embedding space [D]: one linear map for both towers, or one for each."""
 
-    matrix: Float32  # [S, D]
+    matrix: Float32  # [S, D]; of sounds alone where `text` is given
     kind: str  # "fitted" or "trained"
+    text: Float32 | None = None  # [S, D]
+    ladder: tuple[int, ...] = ()  # the rungs it was made for; empty: the usual ones
+    shortlist_per_sqrt_row: float | None = None  # as the planner wants it, where it was measured
+    logit_scale: float | None = None  # learned with it
+    provenance: Mapping[str, Any] = field(default_factory=dict)  # digests of pairs and source, ...
+
+    def calibration(self) -> dict[str, float]:
+        """What a manifest tells the planner of this space."""
+        factor = self.shortlist_per_sqrt_row
+        return {} if factor is None else {"shortlist_per_sqrt_row": factor}
+
+    def licences(self, before: Mapping[str, str]) -> dict[str, str]:
+        """A manifest's licences with the pairs among the training data."""
+        name = self.provenance.get("pairs", {}).get("file")
+        if name is None:
+            return dict(before)
+        return {**before, "training_data": f"{before['training_data']}; head {self.kind} on {name}"}
 
 
 def fit(text: Float32, audio: Float32) -> Float32:
@@ -89,25 +108,63 @@ def shortlist_factor(
 
 
 def save(head: Head) -> bytes:
-    """A head file: npz with `matrix` and `kind`."""
+    """A head file: npz with `matrix` and `kind`; `text` where texts have a map of their own, and
+    `facts`, the rest as JSON, where there are any. The same head gives the same bytes."""
+    arrays: dict[str, npt.NDArray[Any]] = {"matrix": head.matrix, "kind": _bytes(head.kind)}
+    if head.text is not None:
+        arrays["text"] = head.text
+    facts: dict[str, Any] = {**head.calibration()}
+    if head.logit_scale is not None:
+        facts["logit_scale"] = head.logit_scale
+    if head.ladder:
+        facts["ladder"] = list(head.ladder)
+    if head.provenance:
+        facts["provenance"] = dict(head.provenance)
+    if facts:
+        arrays["facts"] = _bytes(json.dumps(facts, sort_keys=True, allow_nan=False))
     buffer = io.BytesIO()
-    np.savez(buffer, matrix=head.matrix, kind=np.frombuffer(head.kind.encode(), np.uint8))
+    np.savez(buffer, **arrays)
     return buffer.getvalue()
 
 
 def load(path: Path, source: int) -> Head:
     """The head in `path`; HeadError unless it fits a source space of `source` dims."""
+    if not path.is_file():
+        raise HeadError(f"{path} is not there; make one: clap-export fit rotation or train heads")
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             matrix = np.asarray(file["matrix"], np.float32)
             kind = file["kind"].tobytes().decode() if "kind" in file else "trained"
+            text = np.asarray(file["text"], np.float32) if "text" in file else None
+            facts = json.loads(file["facts"].tobytes()) if "facts" in file else {}
+            ladder = tuple(int(rung) for rung in facts.get("ladder", ()))
+            factor, scale = (
+                None if name not in facts else float(facts[name])
+                for name in ("shortlist_per_sqrt_row", "logit_scale")
+            )
+            provenance = dict(facts.get("provenance", {}))
     except Exception as error:  # whatever a damaged archive makes its reader say
         raise HeadError(f"{path} is no head file ({error}); give an npz with 'matrix'") from error
-    if matrix.ndim != 2 or matrix.shape[0] != source or not 1 <= matrix.shape[1] <= source:
-        raise HeadError(f"{path}: matrix {matrix.shape}; ({source}, 1 to {source}) is needed")
-    if not np.isfinite(matrix).all():
-        raise HeadError(f"{path}: matrix holds values that are not finite; fit it again")
-    return Head(matrix, kind)
+    for name, array in (("matrix", matrix), ("text", matrix if text is None else text)):
+        if array.ndim != 2 or array.shape[0] != source or not 1 <= array.shape[1] <= source:
+            raise HeadError(f"{path}: {name} {array.shape}; ({source}, 1 to {source}) is needed")
+        if not np.isfinite(array).all():
+            raise HeadError(f"{path}: {name} holds values that are not finite; fit it again")
+    if text is not None and text.shape != matrix.shape:
+        raise HeadError(f"{path}: text {text.shape} beside matrix {matrix.shape}; make them alike")
+    if ladder and not is_ladder(ladder, matrix.shape[1]):
+        raise HeadError(f"{path}: ladder {ladder}; rising dims that end with {matrix.shape[1]}")
+    return Head(matrix, kind, text, ladder, factor, scale, provenance)
+
+
+def is_ladder(ladder: Sequence[int], dim: int) -> bool:
+    """Do the rungs rise from at least 1 and end with `dim`?"""
+    rises = all(a < b for a, b in pairwise(ladder))
+    return bool(ladder) and rises and ladder[0] >= 1 and ladder[-1] == dim
+
+
+def _bytes(text: str) -> npt.NDArray[np.uint8]:
+    return np.frombuffer(text.encode(), np.uint8)
 
 
 def _second_moment(x: Float32) -> Float64:

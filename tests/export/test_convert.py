@@ -356,7 +356,7 @@ def test_ctrl_c_while_converting_leaves_nothing(
     def interrupted(*_: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "_source", lambda *_: None)
+    monkeypatch.setattr(command, "source_of", lambda *_: None)
     monkeypatch.setattr(command, "convert", interrupted)
     words = ["convert", "msclap", "--heads", "none", "--out", str(tmp_path / "a" / "out")]
     assert cli.main(words) == 130

@@ -111,3 +111,30 @@ def test_head_files_round_trip_and_bad_ones_are_named(tmp_path: Path) -> None:
     path.write_bytes(rotation.save(rotation.Head(np.full((S, 4), np.nan, np.float32), "fitted")))
     with pytest.raises(HeadError, match="not finite"):
         rotation.load(path, S)
+
+
+def test_what_a_head_file_says_of_itself_round_trips(tmp_path: Path) -> None:
+    matrix = rotation.fit(*both(50, seed=0))[:, :32]
+    head = rotation.Head(
+        matrix, "trained", -matrix, (8, 32), 2.5, 31.0, {"source": {"sha256": "0" * 64}}
+    )
+    path = tmp_path / "head.npz"
+    data = rotation.save(head)
+    path.write_bytes(data)
+    found = rotation.load(path, S)
+    assert found.text is not None
+    np.testing.assert_array_equal(found.text, -matrix)
+    assert (found.ladder, found.provenance) == (head.ladder, head.provenance)
+    assert (found.shortlist_per_sqrt_row, found.logit_scale) == (2.5, 31.0)
+    assert rotation.save(found) == data
+    assert rotation.Head(matrix, "fitted").calibration() == {}
+    assert head.calibration() == {"shortlist_per_sqrt_row": 2.5}
+    for bad in ((32, 8), (8, 16), (0, 32)):
+        path.write_bytes(rotation.save(rotation.Head(matrix, "fitted", ladder=bad)))
+        with pytest.raises(HeadError, match="rising dims that end with 32"):
+            rotation.load(path, S)
+    path.write_bytes(rotation.save(rotation.Head(matrix, "trained", matrix[:, :8])))
+    with pytest.raises(HeadError, match="make them alike"):
+        rotation.load(path, S)
+    with pytest.raises(HeadError, match="is not there"):
+        rotation.load(tmp_path / "none.npz", S)

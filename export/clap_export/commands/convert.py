@@ -12,11 +12,13 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from clap_export import clap_model, laion_clap
+from clap_engine import bundle as bundles
+from clap_export import bundle_heads, clap_model, laion_clap, rotation
 from clap_export.convert import PRECISIONS, Plan, check_out, convert
 from clap_export.errors import CheckpointError
 from clap_export.head_choice import HeadPlan, check_sounds
 from clap_export.msclap import checkpoint, files, source
+from clap_export.pack import write_bundle
 from clap_export.parity import Gate
 from clap_export.probes import Sizes
 from clap_export.source import Source
@@ -47,6 +49,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     ucs.add_argument("--tokenizer", type=Path, help="folder with roberta-base's tokenizer.json")
     ucs.add_argument("--layers", type=int, help="depth of cut towers, as tests use them")
     _common(ucs)
+    own = kinds.add_parser(
+        "bundle", help="clap-mini, or another that has no checkpoint: add a head"
+    )
+    own.add_argument("--bundle", type=Path, required=True, help="directory of the bundle")
+    own.add_argument("--heads", type=Path, required=True, help="a head file of its own space")
+    own.add_argument("--out", type=Path, required=True, help="directory of the new bundle")
+    own.add_argument("--force", action="store_true", help="replace --out if it exists")
+    own.add_argument("--threads", type=int, default=os.cpu_count() or 1)
 
 
 def _common(parser: argparse.ArgumentParser) -> None:
@@ -67,12 +77,23 @@ def _common(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, say: Say) -> int:
     """Read, build, compare, write."""
     check_out(args.out, args.force)
+    if args.kind == "bundle":
+        return _with_head(args, say)
     plan = _plan(args)
     check_sounds(plan.head)  # reading the checkpoint can take a download
-    made = _source(args, say)
+    made = source_of(args, say)
     if args.weights_licence:
         made = made.under(args.weights_licence)
     convert(made, args.out, plan, say)
+    return 0
+
+
+def _with_head(args: argparse.Namespace, say: Say) -> int:
+    bundle = bundles.open(args.bundle)
+    head = rotation.load(args.heads, bundle.manifest.dim)
+    manifest = write_bundle(args.out, *bundle_heads.with_head(bundle, head, threads=args.threads))
+    say(f"{manifest.id} {manifest.revision[:12]} at {args.out}: a {head.kind} head, {manifest.dim} "
+        f"dims, ladder {','.join(map(str, manifest.ladder))}")  # fmt: skip
     return 0
 
 
@@ -96,7 +117,8 @@ def _plan(args: argparse.Namespace) -> Plan:
     )
 
 
-def _source(args: argparse.Namespace, say: Say) -> Source:
+def source_of(args: argparse.Namespace, say: Say) -> Source:
+    """The model that the command line names."""
     if args.kind == "transformers":
         return clap_model.read(files.model(args.model))
     if args.kind == "ucs-clap":
