@@ -1,6 +1,6 @@
 """What every benchmark shares: options, the subject, both contenders, the record of the machine.
 
-In:  `--corpus DIR`, `--smoke`.
+In:  `--corpus DIR`, `--smoke`, `--scale-vectors DIR`, `--scale-results DIR`.
 Out: fixtures; the machine's facts in the JSON that pytest-benchmark writes.
 Knows nothing about what is measured.
 """
@@ -57,6 +57,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="few rounds, small sizes, no speed asked: do the benchmarks still work?",
     )
+    parser.addoption(
+        "--scale-vectors",
+        type=Path,
+        default=os.environ.get("CLAP_BENCH_VECTORS"),
+        help="made by bench/vectors.py (default: $CLAP_BENCH_VECTORS, else 10,000 made now)",
+    )
+    parser.addoption(
+        "--scale-results",
+        type=Path,
+        help="rows that contest.py and service.py wrote, and where missing ones go",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -95,6 +106,20 @@ def corpus(request: pytest.FixtureRequest) -> Path | None:
     if not Path(given).is_dir():
         raise pytest.UsageError(f"--corpus {given} is not a folder; give what was rendered")
     return Path(given)
+
+
+@pytest.fixture(scope="session")
+def scale_vectors(request: pytest.FixtureRequest, smoke: bool) -> Path | None:
+    """Vectors for the benchmarks of search at scale, if they were made before."""
+    given = request.config.getoption("--scale-vectors")
+    return None if given is None or smoke else Path(given)
+
+
+@pytest.fixture(scope="session")
+def scale_results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rows that were measured before are not measured again."""
+    given = request.config.getoption("--scale-results")
+    return tmp_path_factory.mktemp("scale") if given is None else Path(given)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,15 +8,16 @@ Knows nothing about queries or time.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clap_engine.arrays import Float32, l2_normalize
+from clap_engine.arrays import Float32, Int64, l2_normalize
 from clap_engine.collection import Collection
 from clap_engine.engine import Engine
-from clap_export.corpus import render
-from subject import Subject, embed_log_mels
+
+if TYPE_CHECKING:
+    from subject import Subject
 
 WINDOW_S = 5.0
 # How far a made vector goes from its own sound towards others, see `spread`.
@@ -25,6 +26,9 @@ MIXED = (0.1, 0.5)
 
 def embeddings(subject: Subject, corpus: Path | None, count: int) -> tuple[Float32, str]:
     """[count, 512] from real log-mels, and where those come from."""
+    from clap_export.corpus import render
+    from subject import embed_log_mels
+
     if corpus is not None and any((corpus / "train").glob("*.npz")):
         log_mels, _ = render.load(corpus / "train")
         if len(log_mels) >= count:
@@ -43,15 +47,22 @@ def embeddings(subject: Subject, corpus: Path | None, count: int) -> tuple[Float
 
 def mixtures(log_mels: Float32, count: int, seed: int) -> Float32:
     """[count, F, M]: two windows each, moved in time and pitch, one up to 15 dB under the other."""
+    return mixed(log_mels, count, seed)[0]
+
+
+def mixed(log_mels: Float32, count: int, seed: int) -> tuple[Float32, Int64]:
+    """`mixtures`, and which window is the louder one in each [count]."""
     rng = np.random.default_rng([seed, 11])
     power = np.zeros((count, *log_mels.shape[1:]))
+    chosen = []
     for fall_db in (0.0, rng.uniform(0, 15, (count, 1, 1))):
-        part = log_mels[rng.integers(len(log_mels), size=count)]
+        chosen.append(rng.integers(len(log_mels), size=count))
+        part = log_mels[chosen[-1]]
         part = np.stack([np.roll(row, int(rng.integers(row.shape[0])), axis=0) for row in part])
         part = np.stack([np.roll(row, int(rng.integers(-6, 7)), axis=1) for row in part])
         power += 10 ** ((part - fall_db) / 10)
     decibels = 10 * np.log10(power / power.max(axis=(1, 2), keepdims=True))
-    return np.asarray(np.clip(decibels, -80, 0), np.float32)
+    return np.asarray(np.clip(decibels, -80, 0), np.float32), chosen[0]
 
 
 def spread(rows: Float32, count: int, seed: int = 0) -> Float32:

@@ -19,8 +19,6 @@ from clap_engine.arrays import Float32
 from clap_engine.bundle import Bundle
 from clap_engine.errors import ClapError
 from clap_export import minilm, pack, parts
-from clap_export.corpus import captions, lexicon
-from clap_export.corpus.classes import KIND_OF
 from clap_export.frontend import make_frontend_npz
 from clap_export.minilm import SentenceEncoder
 from clap_export.weights import Weights, load_weights, random_weights
@@ -88,16 +86,6 @@ def resolve(folder: Path) -> Subject:
     is_trained = TRAINED.is_file()
     weights = load_weights(TRAINED) if is_trained else random_weights(0)
     return Subject(weights, minilm.load(), is_trained, folder)
-
-
-def query_texts(n: int, seed: int = 0) -> list[str]:
-    """n different captions in known wording, their classes drawn evenly."""
-    rng, words = np.random.default_rng(seed), lexicon.load()
-    names, found = list(KIND_OF), dict[str, None]()
-    while len(found) < n:
-        name = names[int(rng.integers(len(names)))]
-        found[captions.known(rng, words, {"class": name, "kind": KIND_OF[name]}).text] = None
-    return list(found)
 
 
 def embed_log_mels(bundle: Bundle, precision: str, log_mels: Float32) -> Float32:

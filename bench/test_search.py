@@ -17,7 +17,7 @@ import pytest
 
 import gallery
 import process
-import subject as subjects
+import wording
 from clap_engine.arrays import Float32
 from clap_engine.collection import Collection, SearchResult
 from clap_engine.engine import Engine
@@ -79,7 +79,7 @@ def test_query_to_hits(
 ) -> None:
     """Law: the default plan finds the exact ten (recall), and torch finds the same (overlap)."""
     size = next(name for name in ROWS if name in library.folder.name)
-    texts = subjects.query_texts(20 if smoke else 200)
+    texts = wording.query_texts(20 if smoke else 200)
     stages: list[dict[str, float]] = []
     place = {key: row for row, key in enumerate(library.keys)}
 
