@@ -73,10 +73,11 @@ def sound_of(vectors: Float32) -> tuple[Float32, int]:
 
 
 def fill(collection: Collection, vectors: Float32, prefix: str = "k") -> list[str]:
-    """Add one clip of one window for each vector; the keys."""
+    """Add one clip of one window for each vector, and wait for the rebuild if due; the keys."""
     keys = [f"{prefix}{i:06d}" for i in range(len(vectors))]
     report = collection.add([sound_of(row) for row in vectors], keys=keys)
     assert not report.failed
+    collection._writer.join()
     return keys
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from clap_engine.errors import TextError as TextError
     from clap_engine.errors import TruncationWarning as TruncationWarning
     from clap_engine.limits import Limits as Limits
+    from clap_engine.migration import migrate as migrate
     from clap_engine.query import Clip as Clip
     from clap_engine.query import Near as Near
     from clap_engine.query import Query as Query
@@ -69,6 +70,7 @@ _HOME = {
     "Near": "clap_engine.query",
     "Query": "clap_engine.query",
     "load": "clap_engine.engine",
+    "migrate": "clap_engine.migration",
     **dict.fromkeys(_ERRORS, "clap_engine.errors"),
 }
 

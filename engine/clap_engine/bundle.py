@@ -21,9 +21,9 @@ import numpy.typing as npt
 
 from clap_engine.arrays import Float32, check_array
 from clap_engine.errors import IntegrityError, ManifestError, NotFoundError
-from clap_engine.manifest import MAX_BYTES, GraphSpec, Manifest, parse
+from clap_engine.manifest import MAX_BYTES, FileEntry, GraphSpec, Manifest, parse
 from clap_engine.placement import CPU, OPENVINO
-from clap_engine.storage import read_exact
+from clap_engine.storage import read_exact, read_large
 
 Float64 = npt.NDArray[np.float64]
 
@@ -44,11 +44,20 @@ class Bundle:
 
     def read(self, name: str) -> bytes:
         """The bytes of one listed file, read once; IntegrityError if they are not the packed."""
+        entry = self._entry(name)
+        return read_exact(_plain(self.path / name), size=entry.size, sha256=entry.sha256)
+
+    def read_graph(self, name: str) -> memoryview:
+        """As `read`, for files of many megabytes."""
+        entry = self._entry(name)
+        return read_large(_plain(self.path / name), size=entry.size, sha256=entry.sha256)
+
+    def _entry(self, name: str) -> FileEntry:
         entry = self.manifest.files.get(name)
         if entry is None:
             listed = ", ".join(sorted(self.manifest.files))
             raise NotFoundError(f"{name!r} is not a file of this bundle; it holds {listed}")
-        return read_exact(_plain(self.path / name), size=entry.size, sha256=entry.sha256)
+        return entry
 
     def verify(self) -> None:
         """Read every listed file once; IntegrityError or NotFoundError at the first that is off."""

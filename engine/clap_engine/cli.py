@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-from clap_engine import __version__, invocation, report, search_verbs, verbs
+from clap_engine import __version__, invocation, report, search_verbs, upkeep_verbs, verbs
 from clap_engine.errors import (
     ClapError,
     DependencyError,
@@ -153,10 +153,12 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--models-dir", metavar="DIR", help="where more bundles lie")
         return command
 
-    def runs_model(command: Any) -> Any:
+    def runs_model(command: Any, *, is_named: bool = False) -> Any:
         command.add_argument(
-            "--bundle", metavar="NAME|DIR", help="the bundle (default: the one that ships)"
-        )
+            *(["--model"] if is_named else []), "--bundle", dest="bundle", metavar="NAME|DIR",
+            required=is_named,
+            help="the bundle" if is_named else "the bundle (default: the one that ships)",
+        )  # fmt: skip
         command.add_argument("--precision", choices=("fp32", "int8", "fp16"))
         command.add_argument("--threads", type=_positive, metavar="N")
         return command
@@ -167,6 +169,9 @@ def parser() -> argparse.ArgumentParser:
     index = runs_model(verb("index", verbs.index, "embed every sound in a folder; resumable"))
     index.add_argument("folder", metavar="FOLDER")
     index.add_argument("--into", metavar="X.clap", required=True, help="made if it isn't there")
+    index.add_argument("--granularity", choices=("window", "clip", "both"),
+                       help="what a new one finds clips by: their windows (the default), one mean "
+                       "of these each, or the means first and then the windows")  # fmt: skip
     index.add_argument("--prune", action="store_true", help="remove clips whose file is gone")
     index.add_argument("--ray", action="store_true", help="by many processes; X may be a URL")
     index.add_argument("--ray-workers", type=_positive, default=2, metavar="N", help="default: 2")
@@ -206,8 +211,23 @@ def parser() -> argparse.ArgumentParser:
     tune.add_argument("-k", type=_positive, default=10, help="how many clips (default: 10)")
     tune.add_argument("--queries", metavar="FILE", help="texts that will be asked, one a line")
     tune.add_argument("--seed", type=int, default=0, metavar="N", help="of the sample (default: 0)")
-    tune.add_argument("--graph-s", type=float, default=60.0, metavar="S",
-                      help="what building graphs to try may take (default: 60)")  # fmt: skip
+    tune.add_argument("--graph-s", type=float, default=300.0, metavar="S",
+                      help="what building graphs to try may take (default: 300)")  # fmt: skip
+
+    compact = verb("compact", upkeep_verbs.compact, "give the space of removed clips back")
+    compact.add_argument("collection", metavar="X.clap")
+    backup = verb("backup", upkeep_verbs.backup, "a checked copy of a collection that is in use")
+    backup.add_argument("collection", metavar="X.clap")
+    backup.add_argument("folder", metavar="COPY.clap", help="where to; new, or an empty folder")
+
+    migrate = runs_model(
+        verb("migrate", upkeep_verbs.migrate, "embed a collection's clips anew; resumable"),
+        is_named=True,
+    )
+    migrate.add_argument("collection", metavar="X.clap", help="it serves until all is done")
+    migrate.add_argument("--into", metavar="NEW.clap", help="make this one, and leave X as it is")
+    migrate.add_argument("--drop-missing", action="store_true",
+                         help="leave clips out whose sound can't be read any more")  # fmt: skip
 
     caption = runs_model(verb("caption", verbs.caption, "a sentence about each sound"))
     caption.add_argument("files", metavar="FILE", nargs="+")

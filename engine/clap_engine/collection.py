@@ -9,37 +9,34 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from clap_engine import filters, folders, planner, probes, storage, tune
+from clap_engine import backups, census, compaction, filters, folders, grain, planner, probes, tune
 from clap_engine.allow import AllowSets
+from clap_engine.backups import BackupReport
 from clap_engine.catalogue import Catalogue
+from clap_engine.compaction import CompactReport
 from clap_engine.errors import (
     ClosedError,
     CollectionError,
     ForkedError,
     IntegrityError,
-    LockedError,
     NotFoundError,
-    RebuildWarning,
 )
-from clap_engine.index import coarse
 from clap_engine.ingest import AddReport, Embedder, Ingest, items
 from clap_engine.limits import DEFAULT_LIMITS, Limits
 from clap_engine.planner import Plan, Shortlist
 from clap_engine.query import AnyQuery, Clip, Near, Query, Text
 from clap_engine.questions import TimedEmbedder
-from clap_engine.records import NewClip
+from clap_engine.records import Granularity, NewClip
 from clap_engine.request import checked
 from clap_engine.search import Explanation, Hit, Search, SearchResult
-from clap_engine.states import DATABASE, States
+from clap_engine.states import States
 from clap_engine.tune import TuneReport
+from clap_engine.writer import Writer
 
 __all__ = [
     "AddReport", "Clip", "Collection", "Embedder", "Explanation", "Hit", "Near", "Plan", "Query",
@@ -63,10 +60,15 @@ class Collection:
         embedder: Embedder | None = None,
         create: bool = False,
         read_only: bool = False,
+        granularity: Granularity | None = None,
         calibration: Mapping[str, float] | None = None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> Collection:
         """Open the collection at `path`; it must exist unless `create=True`.
+
+        A new one finds clips by their windows (granularity "window", the default), by one mean of
+        these ("clip"), or by the means first and then the windows ("both"). That stays: another
+        `granularity` than the collection's is refused, None takes what is there.
 
         Without an embedder it can be inspected and searched by vector. `calibration` defaults to
         the embedder's own; `text_mean` and `text_std` (or `audio_mean`, `audio_std` for queries
@@ -74,15 +76,16 @@ class Collection:
         `shortlist_per_sqrt_row` is how long a shortlist this space needs.
         """
         folder = Path(path)
+        folders.check_granularity(granularity, None, folder)
         if create and read_only:
             raise CollectionError("create=True and read_only=True exclude each other; drop one")
         if create:
             if embedder is None:
                 raise CollectionError("a new collection needs an embedder to bind to; give one")
-            folders.create(folder, embedder)
+            folders.create(folder, embedder, granularity or "window")
         elif not folder.is_dir():
             raise NotFoundError(f"{folder} does not exist; create=True makes a new collection")
-        return cls(folder, embedder, read_only, calibration, limits)
+        return cls(folder, embedder, read_only, calibration, limits, granularity)
 
     def __init__(
         self,
@@ -91,6 +94,7 @@ class Collection:
         read_only: bool,
         calibration: Mapping[str, float] | None,
         limits: Limits,
+        granularity: Granularity | None = None,
     ) -> None:
         """Use open()."""
         self.path = folder
@@ -100,12 +104,11 @@ class Collection:
         self._pid = os.getpid()
         self._closed = False
         known = dict(calibration or getattr(embedder, "calibration", None) or {})
-        self._write_guard = threading.RLock()  # the writing connection and the file lock
-        self._file_lock = storage.FileLock(folder / folders.LOCK)
-        self._writer: Catalogue | None = None
         self._states = States(folder, read_only=read_only, per_sqrt_row=planner.measured(known))
         self._allow = AllowSets(self._states, folder, read_only=read_only)
+        self._writer = Writer(folder, self._states, read_only=read_only)
         try:
+            folders.check_granularity(granularity, self._states.reader.granularity, folder)
             if embedder is not None:
                 folders.check_space(self._states.identity, embedder, folder)
             self._search = Search(self._states, self._allow, embedder, known)
@@ -114,7 +117,7 @@ class Collection:
             except IntegrityError as error:
                 # Open all the same: verify() can say more, and the clip may be replaced.
                 log.warning("%s", error)
-            self._repair()
+            self._writer.repair()
         except BaseException:
             self.close()
             raise
@@ -138,8 +141,9 @@ class Collection:
         FilterError says what is wrong with it. Hits below `min_score` or below the probability
         `min_calibrated` are left out. `collapse` is a cosine: a clip that is more alike than that
         to a better hit is named among its duplicates. `diversity`, 0 to 1, prefers hits that
-        differ from those before them. `shortlist` is how many windows are scored exactly: a
-        number, "all", or None for the planner's choice. With `explain` the result says which
+        differ from those before them. `shortlist` is how many windows are scored exactly (of
+        granularity "both": of how many clips all are): a number, "all", or None for the
+        planner's choice. With `explain` the result says which
         plan ran and why, stage by stage.
         """
         self._check_open()
@@ -182,33 +186,7 @@ class Collection:
     def info(self) -> dict[str, Any]:
         """What the collection is and holds, as JSON values."""
         self._check_open()
-        with self._states.held() as view:
-            state, duration_s = self._states.reader.state(), self._states.reader.duration_s()
-            fields, version = self._states.reader.filter_fields(), self._states.reader.format()
-            tuning = self._states.tuning
-        identity = self._states.identity
-        files = [file for file in self.path.rglob("*") if file.is_file()]
-        return {
-            "path": os.fspath(self.path),
-            "format": version,
-            "bundle_id": identity.bundle_id,
-            "revision": identity.revision,
-            "space_id": identity.space_id,
-            "dim": identity.dim,
-            "created_s": identity.created_s,
-            "clips": state.clips,
-            "windows": state.windows,
-            "duration_s": duration_s,
-            "size_bytes": sum(file.stat().st_size for file in files),
-            "generation": view.number,
-            "tail_rows": len(view.tail),
-            "removed_rows": view.dead,
-            "index": "hnsw" if view.coarse is not None else "flat",
-            "hnswlib": coarse.is_available(),
-            "filters": fields,
-            "prefix_dim": view.prefix_dim,
-            "plan": None if tuning is None else asdict(tuning),
-        }
+        return census.of(self.path, self._states, self._writer)
 
     def verify(self) -> list[str]:
         """Read every byte again; what is wrong with it, empty when nothing is."""
@@ -234,10 +212,10 @@ class Collection:
             raise CollectionError("this collection was opened without an embedder; it can't add")
         run = Ingest(
             self._open_writer(), self._embedder,
-            limits=self._limits, guard=self._write_guard, root=root, progress=progress,
+            limits=self._limits, guard=self._writer.guard, root=root, progress=progress,
         )  # fmt: skip
         report = run.run(items(sources, keys, metadata))
-        self._rebuild_if_due()
+        self._writer.rebuild_if_due()
         return report
 
     def put(self, clips: Sequence[NewClip]) -> None:
@@ -246,17 +224,20 @@ class Collection:
         A clip whose key is there already is replaced.
         """
         writer = self._open_writer()
-        with self._write_guard:
+        with self._writer.guard:
             self._check_open()
-            writer.put(clips)
-        self._rebuild_if_due()
+            writer.put([grain.kept(clip, writer.granularity) for clip in clips])
+        self._writer.rebuild_if_due()
 
     def remove(self, key: str) -> bool:
         """Remove a clip for good; False when there is none of that key."""
         writer = self._open_writer()
-        with self._write_guard:
+        with self._writer.guard:
             self._check_open()
-            return isinstance(key, str) and writer.remove(key)
+            was_there = isinstance(key, str) and writer.remove(key)
+        if was_there:
+            self._writer.count_removal()
+        return was_there
 
     def declare_filters(self, fields: Iterable[str]) -> None:
         """Index these fields for filters, such as "year" or "artist.name", and no others.
@@ -269,7 +250,7 @@ class Collection:
             raise CollectionError("one field was given where a list is wanted; write [field]")
         wanted = [filters.field_of(name) for name in fields]
         writer = self._open_writer()
-        with self._write_guard:
+        with self._writer.guard:
             self._check_open()
             writer.index_filters(wanted)
 
@@ -282,7 +263,7 @@ class Collection:
         progress: Callable[[float, str], None] | None = None,
         *,
         seed: int = 0,
-        graph_s: float = 60.0,
+        graph_s: float = 300.0,
     ) -> TuneReport:
         """Measure which plan finds `target` of the true k best clips soonest, and keep it.
 
@@ -313,31 +294,58 @@ class Collection:
             ladder=(*rungs, dim), default=self._search.default_plan(view, k), graph_s=graph_s,
             progress=progress or (lambda share, what: None),
         )  # fmt: skip
-        with self._write_guard:
+        with self._writer.guard:
             self._check_open()
             writer.put_tuning(report.tuning)
-            if tune.is_short_of(view, report.tuning):
-                self._states.rebuild(writer)
+        # What is being built was begun for the plan before.
+        if tune.is_short_of(view, report.tuning) or self._writer.is_rebuilding:
+            self._writer.rebuild()
         return report
 
-    def rebuild(self) -> int:
-        """Write a new generation of the derived files now; its number."""
-        writer = self._open_writer()
-        with self._write_guard:
-            self._check_open()
-            return self._states.rebuild(writer)
+    def rebuild(self, *, wait: bool = True) -> int:
+        """Write a new generation of the derived files from what is committed now; its number.
 
-    def close(self) -> None:
-        """Give the lock and the connections back; a second call does nothing."""
+        Searches, adds and removals go on meanwhile. With `wait=False` it is written in the
+        background, as is done where more than 5 % of the windows are not in one; the number is
+        then that of the generation that serves until it is there.
+        """
+        self._open_writer()
+        if wait:
+            return self._writer.rebuild()
+        self._writer.rebuild_soon()
+        return self._states.refresh().number
+
+    def compact(self) -> CompactReport:
+        """Give the space of removed clips back: from the derived files, then from the database.
+
+        Searches go on meanwhile, also in other processes; adds and removals wait while the
+        database is written anew, which takes room for two more copies of it.
+        """
+        self._open_writer()
+        return compaction.compact(self.path, self._states, self._writer)
+
+    def backup(self, folder: str | os.PathLike[str]) -> BackupReport:
+        """Copy what is committed now to `folder`, new or empty, while reading and writing go on.
+
+        The copy is a collection like any other, checked from end to end before it gets that name;
+        a backup that was cut off leaves none. IntegrityError where this one is damaged.
+        """
+        self._check_open()
+        return backups.backup(self.path, folder, self._check_open)
+
+    def close(self, *, wait: bool = True) -> None:
+        """Give the lock and the connections back; a second call does nothing.
+
+        Derived files that are being rebuilt in the background are finished first; with
+        `wait=False` the rebuild ends, and the older ones serve on.
+        """
         if os.getpid() != self._pid:
             return  # the connections belong to the parent: closing them here could harm it
-        with self._write_guard:
+        with self._writer.guard:
             self._closed = True
-            self._allow.close()
-            self._states.close()
-            if self._writer is not None:
-                self._writer.close()
-            self._file_lock.release()
+        self._writer.close(wait=wait)
+        self._allow.close()
+        self._states.close()
 
     def __enter__(self) -> Collection:
         return self
@@ -348,7 +356,7 @@ class Collection:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        self.close(wait=error is None)
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{self._states.identity.bundle_id}"
@@ -366,39 +374,4 @@ class Collection:
     def _open_writer(self) -> Catalogue:
         """The writing connection; the first call takes the lock."""
         self._check_open()
-        if self._read_only:
-            raise CollectionError(f"{self.path} is open with read_only=True; open it without")
-        with self._write_guard:
-            if self._writer is None:
-                self._file_lock.acquire()
-                self._writer = Catalogue(self.path / DATABASE, read_only=False)
-            return self._writer
-
-    def _rebuild_if_due(self) -> None:
-        view = self._states.refresh()
-        if planner.is_generation_due(len(view.base), view.stale):
-            try:
-                self.rebuild()
-            except (storage.StorageError, IntegrityError) as error:
-                # What was added is safe without it, and found: the tail is only slower.
-                text = f"the derived files of {self.path} stay as they were: {error}"
-                log.warning("%s", text)
-                warnings.warn(text, RebuildWarning, stacklevel=3)
-
-    def _repair(self) -> None:
-        """Replace a damaged generation, if this process may write and nobody else does."""
-        if self._read_only or not self._states.is_damaged:
-            return
-        try:
-            self._file_lock.acquire(timeout_s=0)
-        except LockedError:
-            return  # the writer will; until then all rows are served from the truth
-        try:
-            self.rebuild()
-        except storage.StorageError as error:
-            log.warning("the derived files of %s can't be rebuilt: %s", self.path, error)
-        finally:
-            if self._writer is not None:
-                self._writer.close()
-                self._writer = None
-            self._file_lock.release()
+        return self._writer.open()

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from clap_engine.caption import Caption, Captioner
     from clap_engine.collection import Collection
     from clap_engine.encoders import AudioEncoder, TextEncoder
+    from clap_engine.records import Granularity
 
 Float64 = npt.NDArray[np.float64]
 
@@ -38,8 +39,6 @@ log = logging.getLogger("clap_engine")
 
 # One text or one window stops gaining beyond this; further cores serve further requests.
 MAX_DEFAULT_THREADS = 4
-
-Encoder = TypeVar("Encoder", "TextEncoder", "AudioEncoder", "Captioner")
 
 
 @dataclass(frozen=True)
@@ -249,15 +248,25 @@ class Engine:
         return np.concatenate(rows), np.concatenate(spans).astype(np.float64)
 
     def collection(
-        self, path: str | os.PathLike[str], *, create: bool = False, read_only: bool = False
+        self,
+        path: str | os.PathLike[str],
+        *,
+        create: bool = False,
+        read_only: bool = False,
+        granularity: Granularity | None = None,
     ) -> Collection:
-        """The collection at `path`; it must exist unless `create=True`."""
+        """The collection at `path`; it must exist unless `create=True`.
+
+        `granularity` is what a new one finds clips by, and stays: "window" (the default), "clip"
+        (one mean vector each) or "both" (means first, then the windows of those clips).
+        """
         from clap_engine.collection import Collection
 
         self._check_open()
         return Collection.open(
-            path, embedder=self, create=create, read_only=read_only, limits=self.limits
-        )
+            path, embedder=self, create=create, read_only=read_only, granularity=granularity,
+            limits=self.limits,
+        )  # fmt: skip
 
     def close(self) -> None:
         """Free all graphs; a second call does nothing."""
@@ -306,7 +315,7 @@ class Engine:
         with self._lock:
             self._check_open()
             if self._text is None:
-                self._text = self._load(TextEncoder)
+                self._text = TextEncoder(self.bundle, is_wanted=True, **self._settings)
             return self._text
 
     def _audio_encoder(self) -> AudioEncoder:
@@ -315,7 +324,7 @@ class Engine:
         with self._lock:
             self._check_open()
             if self._audio is None:
-                self._audio = self._load(AudioEncoder)
+                self._audio = AudioEncoder(self.bundle, is_wanted=True, **self._settings)
             return self._audio
 
     def _caption_encoder(self) -> Captioner:
@@ -324,17 +333,17 @@ class Engine:
         with self._lock:
             self._check_open()
             if self._captioner is None:
-                self._captioner = self._load(Captioner)
+                self._captioner = Captioner(self.bundle, **self._settings)
             return self._captioner
 
-    def _load(self, kind: type[Encoder]) -> Encoder:
-        return kind(
-            self.bundle,
-            precision=self._precision,
-            threads=self.threads,
-            placement=self._placement,
-            limits=self.limits,
-        )
+    @property
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "precision": self._precision,
+            "threads": self.threads,
+            "placement": self._placement,
+            "limits": self.limits,
+        }
 
 
 def _is_waveform(sources: Any) -> bool:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from clap_engine import storage
+from clap_engine import schema, storage
 from clap_engine.catalogue import Catalogue
 from clap_engine.errors import CollectionError, NotFoundError, SpaceMismatchError
 from clap_engine.ingest import Embedder
-from clap_engine.records import Identity
+from clap_engine.records import GRANULARITIES, Granularity, Identity
 from clap_engine.states import DATABASE
 
 log = logging.getLogger("clap_engine")
@@ -22,7 +22,7 @@ log = logging.getLogger("clap_engine")
 LOCK = "writer.lock"
 
 
-def create(folder: Path, embedder: Embedder) -> None:
+def create(folder: Path, embedder: Embedder, granularity: Granularity = "window") -> None:
     """Make an empty collection, whole or not at all; one that is there stays as it is."""
     database = folder / DATABASE
     try:
@@ -43,16 +43,30 @@ def create(folder: Path, embedder: Embedder) -> None:
     lock = storage.FileLock(folder / LOCK)
     lock.acquire()
     try:
-        Catalogue.create(
+        schema.create(
             database,
             bundle_id=embedder.bundle_id,
             revision=embedder.revision,
             space_id=embedder.space_id,
             dim=embedder.dim,
+            granularity=granularity,
         )
         storage.fsync_dir(folder)
     finally:
         lock.release()
+
+
+def check_granularity(wanted: object, found: Granularity | None, folder: Path) -> None:
+    """CollectionError unless `wanted` is None, or known and what was found; None: not made yet."""
+    if wanted is None:
+        return
+    if wanted not in GRANULARITIES:
+        raise CollectionError(f"granularity is {wanted!r}; give {', '.join(GRANULARITIES)} or None")
+    if found is not None and wanted != found:
+        raise CollectionError(
+            f"{folder} was made with granularity {found}, and {wanted} was asked for; open it "
+            "without one, or index the sounds into a new collection"
+        )
 
 
 def check_space(identity: Identity, embedder: Embedder, folder: Path) -> None:
@@ -61,7 +75,7 @@ def check_space(identity: Identity, embedder: Embedder, folder: Path) -> None:
         raise SpaceMismatchError(
             f"{folder} was made with {identity.bundle_id} (space {identity.space_id[:12]}), "
             f"this is {embedder.bundle_id} (space {embedder.space_id[:12]}); "
-            "open it with that bundle, or index the sounds into a new collection"
+            "open it with that bundle, or migrate it to this one"
         )
     if embedder.revision != identity.revision:
         log.info(

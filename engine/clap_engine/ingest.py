@@ -22,7 +22,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from clap_engine import storage
+from clap_engine import grain, storage
 from clap_engine.arrays import Float16, Float32, check_array
 from clap_engine.catalogue import Catalogue
 from clap_engine.errors import (
@@ -201,7 +201,8 @@ class Ingest:
         if same and digest and digest == same.digest:
             return same
         vectors, spans, duration_s = self._embed(source)
-        return NewClip(key, path, size, mtime_ns, digest, duration_s, metadata, vectors, spans)
+        clip = NewClip(key, path, size, mtime_ns, digest, duration_s, metadata, vectors, spans)
+        return grain.kept(clip, self._catalogue.granularity)
 
     def _embed(self, source: Any) -> tuple[Float16, npt.NDArray[np.float64], float]:
         found, found_spans, found_duration = self._embedder.embed_windows(source)

@@ -37,6 +37,9 @@ WIDEN = 4
 # above, from 500 windows for .99 at 10,000 rows to some 2,700 at 100,000).
 OUTGROWN = 2.0
 
+# Of few rows a shortlist of this share is no faster than scoring them all: 250 take .15 ms.
+EXACT_SHARE = 4
+
 # Tails shorter than this cost nothing to scan; beyond it, a share of the whole makes one due.
 TAIL_MIN_ROWS = 1000
 TAIL_MAX_SHARE = 0.05
@@ -44,15 +47,17 @@ TAIL_MAX_SHARE = 0.05
 Shortlist = int | Literal["all"] | None
 Index = Literal["exact", "flat", "hnsw"]
 Source = Literal["default", "tuned", "caller"]
+Counts = Literal["windows", "clips"]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How one search was made; `shortlist` is its final length in windows.
+    """How one search was made; `shortlist` is its final length in what `counts` says, of `rows`.
 
-    `dims` are those of its rungs, coarse first; `kept` is how many windows the middle one passes
-    on, 0 without one. `expected_recall` is what `tune` measured, 1 where all rows are scored, or
-    None where nobody knows.
+    `counts` is "clips" where the shortlist is taken of their means. `dims` are those of its rungs,
+    coarse first; `kept` is how many windows the middle one passes on, 0 without one.
+    `expected_recall` is what `tune` measured, 1 where all rows are scored, or None where nobody
+    knows.
     """
 
     index: Index
@@ -63,6 +68,7 @@ class Plan:
     kept: int = 0
     source: Source = "default"
     expected_recall: float | None = None
+    counts: Counts = "windows"
 
 
 def measured(calibration: Mapping[str, float]) -> float | None:
@@ -89,36 +95,48 @@ def plan(
     ladder: tuple[int, int],
     per_sqrt_row: float | None = None,
     tuning: Tuning | None = None,
+    counts: Counts = "windows",
 ) -> Plan:
     """The plan for one search; `ladder` is the coarse dim and the full one."""
     source: Source = "default" if shortlist is None else "caller"
     if shortlist is None:
         if tuning is not None and tuning.coarse_dim == ladder[0]:
-            return tuned(tuning, rows, k, has_coarse=has_coarse, dim=ladder[1])
+            return tuned(tuning, rows, k, has_coarse=has_coarse, dim=ladder[1], counts=counts)
         count = shortlist_for(rows, k, per_sqrt_row)
     elif shortlist == "all":
         count = rows
     elif isinstance(shortlist, bool) or not isinstance(shortlist, int) or shortlist < 1:
         raise CollectionError(
-            f"shortlist is {shortlist!r}; give a number of windows from 1 on, 'all' or None"
+            f"shortlist is {shortlist!r}; give a number of {counts} from 1 on, 'all' or None"
         )
     else:
         count = max(shortlist, k)
     if count >= rows:
-        return exact(rows, ladder[1], source)
+        return exact(rows, ladder[1], source, counts)
     index: Index = "hnsw" if has_coarse and is_hnsw_faster(rows, count) else "flat"
-    return Plan(index, rows, count, ladder, source=source)
+    return Plan(index, rows, count, ladder, source=source, counts=counts)
 
 
-def tuned(tuning: Tuning, rows: int, k: int, *, has_coarse: bool, dim: int) -> Plan:
+def tuned(
+    tuning: Tuning,
+    rows: int,
+    k: int,
+    *,
+    has_coarse: bool,
+    dim: int,
+    counts: Counts = "windows",
+) -> Plan:
     """The tuned plan for k clips among `rows` windows, on a view whose prefixes are its own."""
     least = k if k <= tuning.k else SHORTLIST_PER_HIT * k
-    growth = math.sqrt(rows / tuning.rows)
+    # Rows that a filter lets through need no shorter one: what is near in few dims may be any.
+    growth = max(1.0, math.sqrt(rows / tuning.rows))
     count = max(least, math.ceil(tuning.shortlist * growth))
-    if count >= rows:
-        return exact(rows, dim, "tuned")
+    is_few = counts == "windows" and rows < tuning.rows and EXACT_SHARE * count >= rows
+    if count >= rows or is_few:
+        return exact(rows, dim, "tuned", counts)
     kept = max(least, math.ceil(tuning.kept * growth)) if tuning.kept else 0
-    has_middle = 0 < kept < count
+    # A clip leads to many windows, so more of these may be kept than clips were shortlisted.
+    has_middle = kept > 0 and (kept < count or counts == "clips")
     is_outgrown = rows > OUTGROWN * tuning.rows
     is_graph = tuning.index == "hnsw" or (is_outgrown and is_hnsw_faster(rows, count))
     middle = (tuning.middle_dim,) if has_middle else ()
@@ -130,12 +148,13 @@ def tuned(tuning: Tuning, rows: int, k: int, *, has_coarse: bool, dim: int) -> P
         kept=kept if has_middle else 0,
         source="tuned",
         expected_recall=None if is_outgrown or k > tuning.k else tuning.recall,
+        counts=counts,
     )
 
 
-def exact(rows: int, dim: int, source: Source = "default") -> Plan:
+def exact(rows: int, dim: int, source: Source = "default", counts: Counts = "windows") -> Plan:
     """All rows scored on all dims."""
-    return Plan("exact", rows, rows, (dim,), source=source, expected_recall=1.0)
+    return Plan("exact", rows, rows, (dim,), source=source, expected_recall=1.0, counts=counts)
 
 
 def reason(found: Plan, tuning: Tuning | None, prefix_dim: int) -> str:
@@ -150,9 +169,9 @@ def reason(found: Plan, tuning: Tuning | None, prefix_dim: int) -> str:
             f"{prefix_dim}; it serves from the next rebuild on"
         )
     if found.rows <= OUTGROWN * tuning.rows:
-        return f"tuned for recall {tuning.target:g} on {tuning.rows} windows"
+        return f"tuned for recall {tuning.target:g} on {tuning.rows} {found.counts}"
     return (
-        f"tuned for recall {tuning.target:g} on {tuning.rows} windows, of which there are "
+        f"tuned for recall {tuning.target:g} on {tuning.rows} {found.counts}, of which there are "
         f"{found.rows} now: tune again"
     )
 

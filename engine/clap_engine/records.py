@@ -11,15 +11,20 @@ import json
 import struct
 import zlib
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from clap_engine.arrays import Float16, Int64
 from clap_engine.errors import IntegrityError
+
+# What a collection finds clips by: their windows; one mean of these each; or the means first and
+# then the windows of the clips that they lead to.
+Granularity = Literal["window", "clip", "both"]
+GRANULARITIES: tuple[Granularity, ...] = get_args(Granularity)
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,13 @@ class Identity:
     space_id: str
     dim: int
     created_s: float
+
+
+@dataclass(frozen=True)
+class Grain:
+    """What a collection finds clips by, fixed when it was made."""
+
+    granularity: Granularity
 
 
 @dataclass(frozen=True)
@@ -113,12 +125,13 @@ class Rows:
     vectors: Float16
 
 
-Fields = TypeVar("Fields", Identity, State, Tuning, Record)
+Fields = TypeVar("Fields", Identity, Grain, State, Tuning, Record)
 
 
-def sealed(fields: Identity | State | Tuning | Record) -> tuple[Any, ...]:
+def sealed(fields: Identity | Grain | State | Tuning | Record) -> tuple[Any, ...]:
     """The fields in order, and the checksum over them."""
-    values = astuple(fields)
+    # Not astuple, which copies each value deeply: a third of what storing a clip took.
+    values = tuple(getattr(fields, name) for name in fields.__dataclass_fields__)
     return (*values, zlib.crc32(json.dumps(values).encode("ascii")))
 
 

@@ -19,7 +19,10 @@ from clap_engine.planner import Plan
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of a search: windows in, windows out; "rerank" gives clips."""
+    """One stage of a search: windows in, windows out; "rerank" gives clips.
+
+    Where means of clips are shortlisted, "hnsw" and "flat" have clips in and clips out.
+    """
 
     name: str  # "hnsw", "flat", "exact", "middle" or "rerank"
     dim: int
@@ -39,6 +42,11 @@ class Scope:
     def rows(self) -> int:
         """Rows that may be found."""
         return self.view.rows if self.allowed is None else len(self.allowed)
+
+    @property
+    def columns(self) -> int:
+        """What a shortlist is taken of: rows, or clips where those are the columns."""
+        return self.view.columns if self.allowed is None else self.allowed.width
 
     @property
     def has_coarse(self) -> bool:
@@ -72,7 +80,8 @@ def gather(
 ) -> tuple[Plan, Best]:
     """At least `wanted` clips with their best windows, or all, and the plan that found them.
 
-    `first` is the shortlist of the plan, where it is known already; `stages` is added to.
+    `first` are the columns of the plan's shortlist, where they are known already; `stages` is
+    added to.
     """
 
     def note(name: str, lap: str, dim: int, before: int, after: int) -> None:
@@ -81,20 +90,22 @@ def gather(
             stages.append(Stage(name, dim, before, after, ms))
 
     while True:
+        before = scope.columns
         if plan.index == "exact":
-            positions = scope.everything()
+            before, found = scope.rows, scope.everything()
         elif first is not None:
-            positions, first = first, None
+            found, first = first, None
         else:
-            positions = scope.view.shortlist(
+            found = scope.view.shortlist(
                 l2_normalize(vector[: plan.dims[0]]), plan.shortlist,
                 use_coarse=plan.index == "hnsw", allowed=scope.allowed,
             )  # fmt: skip
-        note(plan.index, "shortlist", plan.dims[0], scope.rows, len(positions))
-        if plan.index == "hnsw" and len(positions) < plan.shortlist:
+        note(plan.index, "shortlist", plan.dims[0], before, len(found))
+        if plan.index == "hnsw" and len(found) < plan.shortlist:
             # Most of what is near the query is not allowed: a scan finds what is.
             plan = replace(plan, index="flat")
             continue
+        positions = found if plan.index == "exact" else scope.view.rows_of(found)
         if plan.kept and len(positions) > plan.kept:
             before, prefix = len(positions), l2_normalize(vector[: plan.dims[1]])
             positions = scope.view.narrow(positions, prefix, plan.kept)

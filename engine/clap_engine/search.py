@@ -24,7 +24,7 @@ from clap_engine.errors import CollectionError, IntegrityError
 from clap_engine.filters import Filter
 from clap_engine.index.view import View
 from clap_engine.ingest import Embedder
-from clap_engine.planner import Plan
+from clap_engine.planner import Counts, Plan
 from clap_engine.query import AnyQuery
 from clap_engine.questions import Question, Resolver
 from clap_engine.records import Record
@@ -63,7 +63,7 @@ class Explanation:
 
     source: str  # "default", "tuned" or "caller"
     reason: str
-    rows: int  # windows that could be found
+    rows: int  # windows that could be found, or clips: what the plan counts
     expected_recall: float | None
     widened: int
     stages: tuple[Stage, ...]
@@ -125,7 +125,7 @@ class Search:
         scope = self._scope(request.tree, clock)
         shared = {stage: ms / len(queries) for stage, ms in clock.ms.items()}
         plan = self._plan(scope, request, request.candidates)
-        at_once = max(1, _BATCH_SCORES // max(1, scope.view.rows))
+        at_once = max(1, _BATCH_SCORES // max(1, scope.view.columns))
         results: list[SearchResult] = []
         for start in range(0, len(questions), at_once):
             some = questions[start : start + at_once]
@@ -152,8 +152,9 @@ class Search:
     def default_plan(self, view: View, k: int) -> Plan:
         """What would run if nothing were tuned."""
         return planner.plan(
-            view.rows, k, None, per_sqrt_row=self._per_sqrt_row,
+            view.columns, k, None, per_sqrt_row=self._per_sqrt_row,
             has_coarse=view.coarse is not None, ladder=(view.prefix_dim, self._dim),
+            counts=_counts(view),
         )  # fmt: skip
 
     def _found(self, question: Question, request: Request, clock: Clock) -> SearchResult:
@@ -181,11 +182,12 @@ class Search:
 
     def _plan(self, scope: Scope, request: Request, clips: int) -> Plan:
         return planner.plan(
-            scope.rows, clips, request.shortlist,
+            scope.columns, clips, request.shortlist,
             per_sqrt_row=self._per_sqrt_row,
             has_coarse=scope.has_coarse,
             ladder=(scope.view.prefix_dim, self._dim),
             tuning=self._states.tuning,
+            counts=_counts(scope.view),
         )  # fmt: skip
 
     def _answer(
@@ -198,7 +200,7 @@ class Search:
     ) -> SearchResult | None:
         """The hits in this scope, or None when one of its clips was changed meanwhile.
 
-        `first` is the shortlist of the plan to begin with, where it is known already.
+        `first` are the columns of the plan's shortlist to begin with, where they are known already.
         """
         background = self._background(scope.view, question)
 
@@ -275,6 +277,10 @@ class Search:
         mean = self._calibration.get(f"{question.modality}_mean")
         std = self._calibration.get(f"{question.modality}_std")
         return None if mean is None or std is None or not std > 0 else (mean, std)
+
+
+def _counts(view: View) -> Counts:
+    return "clips" if view.by_clip else "windows"
 
 
 def _sampled_background(view: View, vector: Float32) -> tuple[float, float] | None:

@@ -95,9 +95,9 @@ def tune(arguments: argparse.Namespace) -> int:
         report.print_json({"collection": arguments.collection, **asdict(found)})
         return OK
     report.print_rows(TRIAL_HEADER, _trial_rows(found), right=(2, 3, 4, 5, 6))
-    plan = found.tuning
+    plan, counts = found.tuning, found.trials[0].plan.counts
     print(
-        f"measured on {plan.queries} queries ({plan.kinds}) and {plan.rows} windows in "
+        f"measured on {plan.queries} queries ({plan.kinds}) and {plan.rows} {counts} in "
         f"{found.elapsed_s:.1f} s; chosen: {plan.index}, recall {plan.recall:.3f} of the top "
         f"{plan.k}, {plan.latency_ms:.2f} ms",
         file=sys.stderr,

@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +19,10 @@ import numpy as np
 from clap_engine import planner, storage
 from clap_engine.catalogue import Catalogue
 from clap_engine.errors import ClapError, IntegrityError, RebuildWarning
-from clap_engine.index import coarse, generation
+from clap_engine.index import coarse, columns, generation
 from clap_engine.index.generation import PREFIX_DIM, Generation
 from clap_engine.index.view import Tail, View
-from clap_engine.records import State, Tuning
+from clap_engine.records import Rows, State, Tuning
 
 log = logging.getLogger("clap_engine")
 
@@ -45,9 +45,13 @@ class States:
         self._folder = folder
         self._per_sqrt_row = per_sqrt_row
         self._generations = folder / GENERATIONS
-        self._owner = generation.Owner(self.identity.id, self.identity.space_id, self.identity.dim)
-        self._tail = Tail(self.identity.dim)
-        self._view = View.of(None, self.identity.dim)
+        self._by_clip = self.reader.granularity == "both"
+        self._owner = generation.Owner(
+            self.identity.id, self.identity.space_id, self.identity.dim, self._by_clip
+        )
+        prefix_dim = _prefix_dim(None, self.identity.dim)
+        self._tail = Tail(self.identity.dim, prefix_dim, self._by_clip)
+        self._view = View.of(None, self.identity.dim, prefix_dim, self._by_clip)
         self._pointer = 0  # the generation under the view, as the truth numbers it
         self._proven: Generation | None = None
         self._version: int | None = None
@@ -74,6 +78,7 @@ class States:
                 with self.reader.snapshot():
                     state = self.reader.state()
                     if state.change != self._tuned_at:
+                        self.reader.check_identity()
                         self.tuning, self._tuned_at = _tuning_of(self.reader), state.change
                     try:
                         if state.generation != self._pointer:
@@ -89,15 +94,23 @@ class States:
                     self._give_up(state, reason)
             raise IntegrityError(f"{self._folder} changes too fast to be read; try again")
 
-    def rebuild(self, writer: Catalogue) -> int:
+    def rebuild(self, writer: Catalogue, guard: threading.RLock, check: Callable[[], None]) -> int:
         """Write, prove and publish a new generation from the truth; its number.
 
-        The caller holds the writer's lock. A failure leaves the old generation in its place.
+        The caller holds the writer's lock; `guard` is taken only to publish, so that commits go
+        on meanwhile: they become the tail. `check` is called now and then, and ends it by what it
+        raises. A failure leaves the old generation in its place.
         """
-        with writer.snapshot(), closing(writer.rows_after(-1)) as stored:
-            state, tuning = writer.state(), _tuning_of(writer)
+        with (
+            closing(Catalogue(self._folder / DATABASE, read_only=True)) as own,
+            ExitStack() as held,
+        ):
+            held.enter_context(own.snapshot())
+            stored = held.enter_context(closing(own.rows_after(-1)))
+            state, tuning = own.state(), _tuning_of(own)
             number = max([state.generation, *generation.numbers(self._generations)]) + 1
             header = storage.FileDigest(0, "")
+            count = state.clips if self._by_clip else state.windows
             if state.windows:
                 header = generation.write(
                     self._generations,
@@ -105,11 +118,13 @@ class States:
                     self._owner,
                     change=state.change,
                     last_row=state.last_row,
-                    batches=stored,
-                    with_coarse=planner.is_coarse_due(state.windows, self._per_sqrt_row, tuning)
+                    batches=_read(stored, held, check),
+                    with_coarse=planner.is_coarse_due(count, self._per_sqrt_row, tuning)
                     and coarse.is_available(),
-                    prefix_dim=_prefix_dim(tuning),
+                    prefix_dim=_prefix_dim(tuning, self.identity.dim),
+                    check=check,
                 )
+        check()
         if header.size:
             proven = generation.open(self._generations, number, header, self._owner)
             if len(proven.block) != state.windows:
@@ -119,7 +134,9 @@ class States:
                 )
             with self.guard:
                 self._proven = proven
-        writer.publish(number, header.size, header.sha256, state.change)
+        with guard:
+            check()
+            writer.publish(number, header.size, header.sha256, state.change)
         generation.keep_only(self._generations, number)
         return number
 
@@ -159,8 +176,9 @@ class States:
             raise _Damage(error) from error
 
     def _start(self, state: State, found: Generation | None) -> None:
-        self._view = View.of(found, self.identity.dim, _prefix_dim(self.tuning))
-        self._tail = Tail(self.identity.dim, self._view.prefix_dim)
+        dim = self.identity.dim
+        self._view = View.of(found, dim, _prefix_dim(self.tuning, dim), self._by_clip)
+        self._tail = Tail(dim, self._view.prefix_dim, self._by_clip)
         self._pointer = state.generation
         self._proven = None
         self.is_damaged = False
@@ -172,7 +190,7 @@ class States:
         # Read to the end before anything is kept: a rotten row must not leave half a tail.
         batches = list(self.reader.rows_after(self._view.last_row))
         removed = self.reader.removed_after(self._view.change)
-        for batch in batches:
+        for batch in columns.whole_clips(batches) if self._by_clip else batches:
             self._tail.append(batch)
         self._view = self._view.later(state.change, state.last_row, self._tail.block(), removed)
         if self._view.rows != state.windows:
@@ -203,8 +221,19 @@ def _tuning_of(catalogue: Catalogue) -> Tuning | None:
         return None
 
 
-def _prefix_dim(tuning: Tuning | None) -> int:
-    return PREFIX_DIM if tuning is None else tuning.coarse_dim
+def _prefix_dim(tuning: Tuning | None, dim: int) -> int:
+    return min(dim, PREFIX_DIM if tuning is None else tuning.coarse_dim)
+
+
+def _read(batches: Iterator[Rows], held: ExitStack, check: Callable[[], None]) -> Iterator[Rows]:
+    """The batches; what is held for them is let go with the last.
+
+    A graph takes minutes, in which SQLite's log would grow with every commit.
+    """
+    for batch in batches:
+        check()
+        yield batch
+    held.close()
 
 
 class _Damage(Exception):

@@ -1,8 +1,8 @@
-"""The file system and SQLite, made durable: every byte that must survive goes through here.
+"""The file system, made durable: every byte that must survive goes through here or a database.
 
-In:  paths, bytes, SQL.
-Out: verified bytes, files that are whole or absent, a lock, a database in WAL mode.
-Knows nothing about clips, vectors or bundles; the one module that imports sqlite3.
+In:  paths, bytes.
+Out: verified bytes, files that are whole or absent, a lock.
+Knows nothing about clips, vectors or bundles.
 """
 
 from __future__ import annotations
@@ -13,22 +13,14 @@ import hashlib
 import mmap
 import os
 import shutil
-import sqlite3
 import stat
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from clap_engine.errors import (
-    ClapError,
-    ClosedError,
-    IntegrityError,
-    LockedError,
-    NotFoundError,
-)
+from clap_engine.errors import ClapError, IntegrityError, LockedError, NotFoundError
 
 # The system calls that change a disk, by name, so that the crash tests can fail the n-th one.
 _write = os.write
@@ -81,19 +73,44 @@ def read_exact(path: str | os.PathLike[str], size: int, sha256: str) -> bytes:
     with _translated("read", path):
         fd = _open_regular(path)
         with os.fdopen(fd, "rb") as file:
-            found = os.fstat(fd).st_size
-            if found != size:
-                raise IntegrityError(
-                    f"{os.fspath(path)} has {found} bytes where {size} were written; "
-                    "restore it from its source"
-                )
+            _check_size(path, os.fstat(fd).st_size, size)
             data = file.read(size + 1)
     if len(data) != size or hashlib.sha256(data).hexdigest() != sha256:
-        raise IntegrityError(
-            f"{os.fspath(path)} does not have the digest {sha256[:12]}...; "
-            "its bytes changed after they were written: restore it from its source"
-        )
+        raise _changed(path, sha256)
     return data
+
+
+def read_large(path: str | os.PathLike[str], size: int, sha256: str) -> memoryview:
+    """As read_exact, for files of many megabytes: the bytes are not touched before the read."""
+    at = 0
+    with _translated("read", path):
+        fd = _open_regular(path)
+        with os.fdopen(fd, "rb", buffering=0) as file:
+            _check_size(path, os.fstat(fd).st_size, size)
+            # Anonymous memory, not a map of the file: one cut short would end the process.
+            pages = mmap.mmap(-1, max(1, size), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            view = memoryview(pages)[:size]
+            while count := file.readinto(view[at:]):
+                at += count
+    # In one piece: a thread that took turns with others for each block would wait at each.
+    if at != size or hashlib.sha256(view).hexdigest() != sha256:
+        raise _changed(path, sha256)
+    return view.toreadonly()
+
+
+def _check_size(path: str | os.PathLike[str], found: int, size: int) -> None:
+    if found != size:
+        raise IntegrityError(
+            f"{os.fspath(path)} has {found} bytes where {size} were written; "
+            "restore it from its source"
+        )
+
+
+def _changed(path: str | os.PathLike[str], sha256: str) -> IntegrityError:
+    return IntegrityError(
+        f"{os.fspath(path)} does not have the digest {sha256[:12]}...; "
+        "its bytes changed after they were written: restore it from its source"
+    )
 
 
 def file_facts(path: str | os.PathLike[str]) -> tuple[int, int]:
@@ -149,6 +166,26 @@ def write_file(path: str | os.PathLike[str], chunks: Iterable[bytes | memoryview
         finally:
             os.close(fd)
     return FileDigest(size, digest.hexdigest())
+
+
+def copy_exact(
+    source: str | os.PathLike[str], target: str | os.PathLike[str], digest: FileDigest
+) -> None:
+    """Copy a file in bounded memory and fsync it; IntegrityError unless its digest is `digest`."""
+    with _translated("read", source), os.fdopen(_open_regular(source), "rb") as file:
+        found = write_file(target, iter(lambda: file.read(_CHUNK_BYTES), b""))
+    if found != digest:
+        raise _changed(source, digest.sha256)
+
+
+def tree_bytes(path: str | os.PathLike[str]) -> int:
+    """What the files under a directory hold; one that vanishes meanwhile counts nothing."""
+    total = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += os.lstat(os.path.join(folder, name)).st_size
+    return total
 
 
 def fsync_path(path: str | os.PathLike[str]) -> None:
@@ -246,142 +283,3 @@ class FileLock:
             fcntl.flock(self._fd, fcntl.LOCK_UN)  # a forked child may hold the descriptor too
             os.close(self._fd)
             self._fd = None
-
-
-_BUSY_TIMEOUT_S = 5.0
-# SQLite's primary result codes; sqlite3 names them only from Python 3.11 on.
-_BUSY, _LOCKED, _NOMEM, _READONLY, _CORRUPT, _CONSTRAINT, _NOTADB = 5, 6, 7, 8, 11, 19, 26
-_ROTTEN_WORDS = ("malformed", "not a database", "could not decode", "corrupt")
-
-
-def _database_error(error: sqlite3.Error, path: Path) -> ClapError:
-    """The error of our tree that says what SQLite's means."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    text = str(error)
-    if code in (_CORRUPT, _CONSTRAINT, _NOTADB) or any(w in text.lower() for w in _ROTTEN_WORDS):
-        return IntegrityError(
-            f"{path} is damaged ({text}); restore it from a copy, or index the sounds again"
-        )
-    if code in (_BUSY, _LOCKED) or "locked" in text:
-        return LockedError(f"{path} is busy ({text}); try again when its writer is done")
-    if isinstance(error, sqlite3.ProgrammingError) and "closed" in text:
-        return ClosedError(f"{path} was closed; open the collection again")
-    return StorageError(
-        errno.EROFS if code == _READONLY else errno.EIO,
-        f"{path}: {text}; the operation was undone, nothing that was committed is lost",
-    )
-
-
-class Database:
-    """One connection; every sqlite3 error leaves as one of ours. Not for two threads at once."""
-
-    def __init__(
-        self, path: str | os.PathLike[str], *, read_only: bool = False, create: bool = False
-    ) -> None:
-        """Open `path`; with `create` an absent file is made, empty."""
-        self._path = Path(path)
-        mode = "ro" if read_only else "rwc" if create else "rw"
-        with self._translated():
-            self._connection = sqlite3.connect(
-                f"{self._path.absolute().as_uri()}?mode={mode}",
-                uri=True,
-                timeout=_BUSY_TIMEOUT_S,
-                isolation_level=None,  # transactions begin where transaction() says so
-                check_same_thread=False,
-            )
-        try:
-            # FULL: a commit that returned is on the disk, even if power fails then.
-            self.execute("PRAGMA synchronous = FULL")
-            self.execute("PRAGMA cell_size_check = ON")
-            self.execute("PRAGMA trusted_schema = OFF")
-            self.execute("PRAGMA foreign_keys = ON")
-        except BaseException:
-            self.close()
-            raise
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise _database_error(error, self._path) from error
-
-    def _run(self, sql: str, values: Sequence[Any], many: bool) -> sqlite3.Cursor:
-        """The one place where SQL reaches SQLite; the crash tests fail its n-th call."""
-        if many:
-            return self._connection.executemany(sql, values)
-        return self._connection.execute(sql, values)
-
-    def execute(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Run one statement and return its rows."""
-        with self._translated():
-            return self._run(sql, values, many=False).fetchall()
-
-    def execute_many(self, sql: str, values: Sequence[Sequence[Any]]) -> None:
-        """Run one statement for each tuple of values."""
-        with self._translated():
-            self._run(sql, values, many=True)
-
-    def stream(
-        self, sql: str, values: Sequence[Any] = (), batch: int = 1024
-    ) -> Iterator[list[tuple[Any, ...]]]:
-        """The rows of one statement in lists of at most `batch`."""
-        with self._translated():
-            cursor = self._run(sql, values, many=False)
-        try:
-            while True:
-                with self._translated():
-                    rows = cursor.fetchmany(batch)
-                if not rows:
-                    return
-                yield rows
-        finally:
-            # An unfinished cursor would hold the snapshot open; a closed database has none.
-            with suppress(sqlite3.Error):
-                cursor.close()
-
-    def trust_schema(self) -> None:
-        """Let indexes call JSON functions, which old releases of SQLite (3.40) refuse otherwise.
-
-        For a schema that the caller looks at before it runs anything else.
-        """
-        self.execute("PRAGMA trusted_schema = ON")
-
-    def use_wal(self) -> None:
-        """Switch the file to write-ahead logging, where readers never wait for the writer."""
-        [(mode,)] = self.execute("PRAGMA journal_mode = WAL")
-        if mode != "wal":
-            raise StorageError(
-                errno.ENOTSUP, f"{self._path}: no write-ahead log here ({mode}); use a local disk"
-            )
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """All statements inside, or none of them; durable once it has ended."""
-        try:
-            self.execute("BEGIN IMMEDIATE")
-            yield
-            self.execute("COMMIT")
-        except BaseException:
-            self._roll_back()
-            raise
-
-    @contextmanager
-    def snapshot(self) -> Iterator[None]:
-        """All reads inside see one committed state."""
-        try:
-            self.execute("BEGIN")
-            yield
-        finally:
-            self._roll_back()
-
-    def _roll_back(self) -> None:
-        if self._connection.in_transaction:
-            # SQLite rolls back itself where the statement can't.
-            with suppress(sqlite3.Error):
-                self._connection.execute("ROLLBACK")
-
-    def close(self) -> None:
-        """Close the connection; harmless twice."""
-        with self._translated():
-            self._connection.close()

@@ -23,7 +23,7 @@ from clap_engine import planner
 from clap_engine.arrays import Int64
 from clap_engine.clock import Clock
 from clap_engine.errors import CollectionError
-from clap_engine.index import coarse, truth, vectors
+from clap_engine.index import coarse, truth
 from clap_engine.index.generation import PREFIX_DIM
 from clap_engine.index.truth import Truth
 from clap_engine.index.view import View
@@ -34,7 +34,7 @@ from clap_engine.rungs import Scope, gather
 
 Progress = Callable[[float, str], None]
 
-COARSE_DIMS = (32, 64, 128)
+COARSE_DIMS = (32, 64, 128, 256)
 MIDDLE_DIM = 128
 # Shorter shortlists are scored exactly in less time than a middle rung takes to thin them out.
 MIDDLE_FROM = 4000
@@ -106,7 +106,7 @@ def tune(
             plan.shortlist,
             plan.dims[1] if plan.kept else 0,
             plan.kept,
-            view.rows,
+            plan.rows,
             k,
             float(target),
             float(chosen.recall or 0.0),
@@ -183,11 +183,13 @@ class _Tuner:
         self._dim = ladder[-1]
         self._dims = [dim for dim in COARSE_DIMS if dim in ladder and dim < self._dim]
         self._has_middle = MIDDLE_DIM in self._dims and self._dim % MIDDLE_DIM == 0
+        self._counts: planner.Counts = "clips" if view.by_clip else "windows"
         self._kinds = np.array(probes.kinds)
         runs = len(probes) if view.rows <= _MANY_ROWS else min(_RUNS_AT_MANY, len(probes))
         self._runs = np.unique(np.linspace(0, len(probes) - 1, runs).astype(np.int64))
         self._truth: Truth
-        self._ranks: dict[int, Int64]
+        self._ranks: dict[int, Int64]  # by each dim, in what the shortlist counts
+        self._middle_ranks: Int64  # in windows
 
     def trials(self, default: Plan) -> Iterator[Trial]:
         """Each plan that may be worth it, measured; the last are the exact scan and the default."""
@@ -195,33 +197,40 @@ class _Tuner:
         progress(0.0, "exact answers")
         self._truth = truth.nearest(view, queries, self._probes.own, self._k)
         progress(0.2, "their ranks")
-        found = truth.ranks(view, queries, self._probes.own, self._truth, self._dims)
+        facts = (view, queries, self._probes.own, self._truth)
+        found = (truth.clip_ranks if view.by_clip else truth.ranks)(*facts, self._dims)
         self._ranks = dict(zip(self._dims, found, strict=True))
+        if self._has_middle:
+            middle = self._ranks[MIDDLE_DIM]
+            self._middle_ranks = truth.ranks(*facts, [MIDDLE_DIM])[0] if view.by_clip else middle
         for number, dim in enumerate(self._dims):
             progress(0.4 + 0.5 * number / len(self._dims), f"{dim} dims")
             yield from self._at(dim)
         progress(0.9, "exact scan")
-        yield self._measured(view, planner.exact(view.rows, self._dim))
+        yield self._measured(view, planner.exact(view.columns, self._dim, counts=self._counts))
         if default.index != "exact":
             yield self._measured(view, default)
         progress(1.0, "done")
 
     def _at(self, dim: int) -> Iterator[Trial]:
         """The trials of one coarse dim."""
-        rows = self._view.rows
+        rows = self._view.columns
         count = self._length(dim)
-        flat = Plan("flat", rows, count, (dim, self._dim))
+        flat = Plan("flat", rows, count, (dim, self._dim), counts=self._counts)
         if 2 * count >= rows:
             yield Trial(flat, skipped="so long a shortlist gains nothing on scoring all rows")
             return
-        size = 4 * dim * (len(self._view.base) + len(self._view.tail))
+        size = 4 * dim * (self._view.base.columns + self._view.tail.columns)
         if dim != self._view.prefix_dim and size > _MATRIX_BYTES:
             yield Trial(flat, skipped=f"its prefixes take {size >> 20} MiB of memory to measure")
             return
         view = self._view if dim == self._view.prefix_dim else _with_dim(self._view, dim)
         plans = [flat]
-        if count >= MIDDLE_FROM and self._has_middle and dim < MIDDLE_DIM:
-            plans += self._with_middle(dim, count)
+        windows = count * self._view.rows // max(1, rows)
+        # Where clips are shortlisted, their windows are thinned out by what the means are not.
+        is_wider = dim < MIDDLE_DIM or self._view.by_clip
+        if windows >= MIDDLE_FROM and self._has_middle and is_wider:
+            plans += self._with_middle(flat, windows)
         yield from self._tried(view, plans)
         if not planner.is_hnsw_faster(rows, count):
             return
@@ -273,16 +282,20 @@ class _Tuner:
                 return False
         return True
 
-    def _with_middle(self, dim: int, count: int) -> list[Plan]:
-        """The plan with the shortest middle rung that is enough, if that is any shorter."""
-        first = min(int(_MIDDLE_FACTOR * count), self._view.rows)
-        near, middle = self._ranks[dim] <= first, self._ranks[MIDDLE_DIM]
+    def _with_middle(self, plan: Plan, windows: int) -> list[Plan]:
+        """The same with the shortest middle rung that is enough, if that is any shorter.
+
+        `windows` are those that the shortlist of the plan leads to.
+        """
+        dim = plan.dims[0]
+        first = min(int(_MIDDLE_FACTOR * plan.shortlist), plan.rows)
+        near, middle = self._ranks[dim] <= first, self._middle_ranks
         for kept in np.unique(middle):
-            if kept >= count // 2:
+            if kept >= windows // 2:
                 break
             if kept >= self._k and self._is_enough(near & (middle <= kept)):
                 dims = (dim, MIDDLE_DIM, self._dim)
-                return [Plan("flat", self._view.rows, first, dims, kept=int(kept))]
+                return [replace(plan, shortlist=first, dims=dims, kept=int(kept))]
         return []
 
     def _with_graph(self, view: View) -> tuple[View, str]:
@@ -291,12 +304,12 @@ class _Tuner:
             return view, ""
         if not coarse.is_available():
             return view, "hnswlib is not installed"
-        prefixes, rows = view.base.prefixes, len(view.base)
+        prefixes, rows = view.base.prefixes, view.base.columns
         if rows < _TRIAL_ROWS:
             return view, "the rows are not in a generation yet"
-        start = time.perf_counter()
+        start = time.thread_time()
         coarse.CoarseIndex.build(np.ascontiguousarray(prefixes[:, :_TRIAL_ROWS].T))
-        trial_s = time.perf_counter() - start
+        trial_s = time.thread_time() - start
         # 64 dims: .093 ms a row for 2,000 of them, .14 for 10,000, .23 for 40,000 (one thread).
         cost_s = trial_s * (rows / _TRIAL_ROWS) ** (4 / 3)
         if cost_s > self._graph_s:
@@ -315,10 +328,9 @@ class _Tuner:
             gather(scope, vectors_[at], plan, self._k, Clock())
         shares, times = [], []
         for at in runs:
-            clock = Clock()
-            _, best = gather(scope, vectors_[at], plan, self._k + int(own[at] >= 0), clock)
-            clock.stop()
-            times.append(clock.ms["total"])
+            start = time.thread_time()  # not what others take of the cores meanwhile
+            _, best = gather(scope, vectors_[at], plan, self._k + int(own[at] >= 0), Clock())
+            times.append((time.thread_time() - start) * 1e3)
             known = self._truth.scores[at]
             known = known[known > -np.inf]
             if len(known):
@@ -339,10 +351,7 @@ def _scaled(plan: Plan, factor: float) -> Plan:
 
 def _with_dim(view: View, dim: int) -> View:
     """The same rows with prefixes of another dim, and without a graph."""
-    base, tail = (
-        replace(block, prefixes=vectors.prefixes(block.vectors, dim))
-        for block in (view.base, view.tail)
-    )
+    base, tail = view.base.with_dim(dim), view.tail.with_dim(dim)
     return replace(view, base=base, tail=tail, coarse=None)
 
 

@@ -101,7 +101,9 @@ def index(arguments: argparse.Namespace) -> int:
     with ExitStack() as stack:
         engine = stack.enter_context(engine_of(arguments))
         engine.warm(text=False)  # a damaged bundle ends here, not once for every file
-        sounds = stack.enter_context(engine.collection(arguments.into, create=True))
+        sounds = stack.enter_context(
+            engine.collection(arguments.into, create=True, granularity=arguments.granularity)
+        )
         before_s, start = sounds.info()["duration_s"], time.monotonic()
         try:
             with ProgressLine(len(files)) as line:
@@ -142,6 +144,11 @@ def _index_by_ray(arguments: argparse.Namespace, files: list[Path], base: Path) 
 
     if arguments.prune:
         raise CollectionError("--ray and --prune exclude each other; prune by a run without --ray")
+    if arguments.granularity:
+        raise CollectionError(
+            "--ray and --granularity exclude each other; index one sound without --ray first: the "
+            "collection keeps the granularity that it was made with"
+        )
     bundle = {
         "name_or_path": arguments.bundle,
         "models_dir": arguments.models_dir,

@@ -22,6 +22,7 @@ from clap_engine.arrays import Float32, l2_normalize
 from clap_engine.collection import Clip, Collection, SearchResult
 from clap_engine.errors import CollectionError, FilterError, IntegrityError
 from clap_engine.index import coarse, vectors
+from clap_engine.records import Granularity
 from clap_engine.states import DATABASE
 
 needs_hnswlib = pytest.mark.skipif(not coarse.is_available(), reason="hnswlib is not installed")
@@ -245,6 +246,7 @@ def test_filters_that_differ_by_one_and_true_are_not_mixed_up(sounds: Collection
 class Program(RuleBasedStateMachine):
     """Random changes; after each, filtered searches equal the oracle over what is stored."""
 
+    granularity: Granularity = "window"
     WHERES = ({"a": 1}, {"a": {"!=": 1}}, {"not": {"a": 1}}, {"a": {"exists": False}}, {})
 
     def __init__(self) -> None:
@@ -252,7 +254,9 @@ class Program(RuleBasedStateMachine):
         import tempfile
 
         self.folder = Path(tempfile.mkdtemp())
-        self.sounds = Collection.open(self.folder / "c", embedder=FakeEmbedder(), create=True)
+        self.sounds = Collection.open(
+            self.folder / "c", embedder=FakeEmbedder(), create=True, granularity=self.granularity
+        )
         self.stored: dict[str, dict[str, Any]] = {}
 
     def teardown(self) -> None:
@@ -299,6 +303,16 @@ Program.TestCase.settings = settings(
     suppress_health_check=[HealthCheck.too_slow],
 )  # fmt: skip
 TestProgram = Program.TestCase
+
+
+class ProgramByMeans(Program):
+    """The same where means lead to windows."""
+
+    granularity: Granularity = "both"
+
+
+ProgramByMeans.TestCase.settings = Program.TestCase.settings
+TestProgramByMeans = ProgramByMeans.TestCase
 
 
 def test_eight_threads_filter_while_one_writes(sounds: Collection) -> None:

@@ -64,6 +64,21 @@ def test_index_then_again_then_changed(run: Run, folder: Path, tmp_path: Path) -
     assert (third["added"], third["updated"], third["unchanged"]) == (1, 1, 3)
 
 
+def test_granularity_is_what_the_collection_was_made_with(
+    run: Run, folder: Path, tmp_path: Path
+) -> None:
+    into = tmp_path / "both.clap"
+    assert run("index", folder, "--into", into, "--granularity", "both")[0] == 0
+    assert json.loads(run("info", into, "--json")[1])["granularity"] == "both"
+    assert run("index", folder, "--into", into)[0] == 0
+    code, _, err = run("index", folder, "--into", into, "--granularity", "clip")
+    assert code == cli.USAGE
+    assert "both" in err
+    assert "clip" in err
+    assert run("search", into, "a low hum", "-k", 2)[0] == 0
+    assert run("index", folder, "--into", into, "--ray", "--granularity", "both")[0] == cli.USAGE
+
+
 def test_prune_removes_what_is_gone(run: Run, folder: Path, indexed: Path) -> None:
     (folder / "low" / "hum.wav").unlink()
     kept = json.loads(run("index", folder, "--into", indexed, "--json")[1])

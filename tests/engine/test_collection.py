@@ -34,7 +34,9 @@ from clap_engine.errors import (
     TextError,
 )
 from clap_engine.index import coarse, vectors
+from clap_engine.index.columns import clip_mean
 from clap_engine.limits import Limits
+from clap_engine.records import GRANULARITIES, Granularity
 
 needs_hnswlib = pytest.mark.skipif(not coarse.is_available(), reason="hnswlib is not installed")
 
@@ -45,28 +47,52 @@ def embedder() -> FakeEmbedder:
 
 
 @pytest.fixture
-def sounds(tmp_path: Path, embedder: FakeEmbedder) -> Iterator[Collection]:
-    with Collection.open(tmp_path / "sounds.clap", embedder=embedder, create=True) as opened:
+def granularity(request: pytest.FixtureRequest) -> Granularity:
+    """What the collection finds clips by; the laws marked below hold for each."""
+    return getattr(request, "param", "window")
+
+
+@pytest.fixture
+def sounds(
+    tmp_path: Path, embedder: FakeEmbedder, granularity: Granularity
+) -> Iterator[Collection]:
+    with Collection.open(
+        tmp_path / "sounds.clap", embedder=embedder, create=True, granularity=granularity
+    ) as opened:
         yield opened
 
 
+of_each_granularity = pytest.mark.parametrize("granularity", GRANULARITIES, indirect=True)
+
+
 def brute_force(
-    stored: dict[str, Float32], query: Float32, k: int
+    stored: dict[str, Float32], query: Float32, k: int, granularity: Granularity = "window"
 ) -> tuple[list[str], list[float], list[int]]:
     """Keys, scores and best windows in float64, over float16 vectors; ties by key."""
     ranked = []
     for key, rows in stored.items():
-        scores = vectors.pack(rows).astype(np.float64) @ query.astype(np.float64)
+        packed = vectors.pack(rows)
+        packed = clip_mean(packed) if granularity == "clip" else packed
+        scores = packed.astype(np.float64) @ query.astype(np.float64)
         ranked.append((-float(scores.max()), key, int(scores.argmax())))
     ranked = sorted(ranked)[:k]
     return [key for _, key, _ in ranked], [-s for s, _, _ in ranked], [w for _, _, w in ranked]
 
 
-def check_equal(result: SearchResult, stored: dict[str, Float32], query: Float32, k: int) -> None:
-    keys, scores, windows = brute_force(stored, query, k)
+def check_equal(
+    result: SearchResult,
+    stored: dict[str, Float32],
+    query: Float32,
+    k: int,
+    granularity: Granularity = "window",
+) -> None:
+    keys, scores, windows = brute_force(stored, query, k, granularity)
     assert [hit.key for hit in result.hits] == keys
     np.testing.assert_allclose([hit.score for hit in result.hits], scores, atol=2e-6)
     assert [hit.start_s for hit in result.hits] == [5.0 * w for w in windows]
+    counts = [len(stored[key]) if granularity == "clip" else 1 for key in keys]
+    spans = [hit.end_s - hit.start_s for hit in result.hits]
+    assert spans == [5.0 * count for count in counts]
 
 
 # Adding and finding
@@ -116,16 +142,21 @@ def test_an_embedder_that_times_its_stages_is_quoted(tmp_path: Path) -> None:
     assert (timings["tokenize"], timings["text"]) == (1.5, 2.5)
 
 
+@of_each_granularity
 @pytest.mark.parametrize("shortlist", ["all", 10**6])
-def test_exact_search_is_brute_force(sounds: Collection, shortlist: Any) -> None:
+def test_exact_search_is_brute_force(
+    sounds: Collection, shortlist: Any, granularity: Granularity
+) -> None:
     rng = np.random.default_rng(2)
     stored = {f"k{i}": power_law(int(rng.integers(1, 6)), seed=100 + i) for i in range(80)}
     sounds.add([sound_of(rows) for rows in stored.values()], keys=list(stored))
     for query in power_law(10, seed=3):
         for k in (1, 7, 80, 200):
-            check_equal(sounds.search(query, k=k, shortlist=shortlist), stored, query, k)
+            found = sounds.search(query, k=k, shortlist=shortlist)
+            check_equal(found, stored, query, k, granularity)
 
 
+@of_each_granularity
 @pytest.mark.parametrize("is_rebuilt", [False, True])
 def test_ties_are_ordered_by_key(sounds: Collection, is_rebuilt: bool) -> None:
     same = power_law(1, seed=4)
@@ -139,6 +170,7 @@ def test_ties_are_ordered_by_key(sounds: Collection, is_rebuilt: bool) -> None:
         assert len({hit.score for hit in result.hits}) == 1
 
 
+@of_each_granularity
 def test_one_long_clip_does_not_fill_the_shortlist(sounds: Collection) -> None:
     """3000 windows near the query, 20 other clips far away: k=10 gives ten clips."""
     query = power_law(1, seed=6)[0]
@@ -148,12 +180,14 @@ def test_one_long_clip_does_not_fill_the_shortlist(sounds: Collection) -> None:
     result = sounds.search(query, k=10, shortlist=100)
     assert len({hit.key for hit in result.hits}) == 10
     assert result.hits[0].key == "long"
-    assert result.plan.widened > 0
+    by_window = sounds.info()["granularity"] == "window"
+    assert (result.plan.widened > 0) == by_window  # else a clip is one place in the shortlist
     exact = sounds.search(query, k=10, shortlist="all")
     assert [hit.key for hit in result.hits] == [hit.key for hit in exact.hits]
 
 
 @needs_hnswlib
+@of_each_granularity
 @pytest.mark.parametrize("rows", [1100, 3000])
 def test_flat_and_graph_answer_alike(
     sounds: Collection, monkeypatch: pytest.MonkeyPatch, rows: int
@@ -415,8 +449,8 @@ def test_a_newer_format_is_refused(tmp_path: Path, embedder: FakeEmbedder) -> No
 
     Collection.open(tmp_path / "c", embedder=embedder, create=True).close()
     with contextlib.closing(sqlite3.connect(tmp_path / "c" / "collection.sqlite")) as db:
-        db.execute("PRAGMA user_version = 3")
-    with pytest.raises(CollectionError, match="format 3"):
+        db.execute("PRAGMA user_version = 99")
+    with pytest.raises(CollectionError, match="format 99"):
         Collection.open(tmp_path / "c", embedder=embedder)
 
 
@@ -610,11 +644,16 @@ def test_large_tails_become_a_generation(
     assert (info["generation"], info["tail_rows"]) == (1, 0)
 
 
-def test_threads_search_while_others_write(tmp_path: Path, embedder: FakeEmbedder) -> None:
+@pytest.mark.parametrize("granularity", ["window", "both"])
+def test_threads_search_while_others_write(
+    tmp_path: Path, embedder: FakeEmbedder, granularity: Granularity
+) -> None:
     """Every answer equals one committed state: a constant pair of clips is swapped as one."""
     rows = power_law(200, seed=18)
     stop, wrong = threading.Event(), []
-    with Collection.open(tmp_path / "c", embedder=embedder, create=True) as sounds:
+    with Collection.open(
+        tmp_path / "c", embedder=embedder, create=True, granularity=granularity
+    ) as sounds:
         fill(sounds, rows)
 
         def read(seed: int) -> None:
@@ -679,6 +718,8 @@ def test_info_is_json(sounds: Collection) -> None:
 class Programs(RuleBasedStateMachine):
     """Any order of adding, updating, removing, rebuilding and reopening equals a dict."""
 
+    granularity: Granularity = "window"
+
     def __init__(self) -> None:
         super().__init__()
         self.stack = contextlib.ExitStack()
@@ -692,7 +733,9 @@ class Programs(RuleBasedStateMachine):
         folder = self.stack.enter_context(tempfile.TemporaryDirectory())
         self.path = Path(folder) / "c"
         self.embedder = FakeEmbedder()
-        self.sounds = Collection.open(self.path, embedder=self.embedder, create=True)
+        self.sounds = Collection.open(
+            self.path, embedder=self.embedder, create=True, granularity=self.granularity
+        )
         self.reader = Collection.open(self.path, embedder=self.embedder, read_only=True)
 
     @rule(keys=st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=6),
@@ -724,7 +767,7 @@ class Programs(RuleBasedStateMachine):
     def search(self, k: int, shortlist: Any) -> None:
         query = power_law(1, seed=10_000 + self.seed)[0]
         result = self.sounds.search(query, k=k, shortlist="all")
-        check_equal(result, self.stored, query, k)
+        check_equal(result, self.stored, query, k, self.granularity)
         short = self.reader.search(query, k=k, shortlist=shortlist)
         assert len(short.hits) == min(k, len(self.stored))
         assert {hit.key for hit in short.hits} <= set(self.stored)
@@ -743,6 +786,18 @@ class Programs(RuleBasedStateMachine):
         self.stack.close()
 
 
+class ProgramsByClip(Programs):
+    """The same where only means are stored."""
+
+    granularity: Granularity = "clip"
+
+
+class ProgramsByBoth(Programs):
+    """The same where means lead to windows."""
+
+    granularity: Granularity = "both"
+
+
 class ManyPrograms(Programs):
     """The full campaign."""
 
@@ -755,5 +810,9 @@ _SETTINGS = {
 }
 TestPrograms = pytest.mark.filterwarnings("error")(Programs.TestCase)
 TestPrograms.settings = settings(max_examples=50, stateful_step_count=20, **_SETTINGS)
+TestProgramsByClip = pytest.mark.filterwarnings("error")(ProgramsByClip.TestCase)
+TestProgramsByClip.settings = settings(max_examples=15, stateful_step_count=20, **_SETTINGS)
+TestProgramsByBoth = pytest.mark.filterwarnings("error")(ProgramsByBoth.TestCase)
+TestProgramsByBoth.settings = settings(max_examples=50, stateful_step_count=20, **_SETTINGS)
 TestManyPrograms = pytest.mark.slow(ManyPrograms.TestCase)
 TestManyPrograms.settings = settings(max_examples=5000, stateful_step_count=40, **_SETTINGS)

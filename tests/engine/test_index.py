@@ -76,6 +76,24 @@ def test_the_best_are_all_that_reach_the_last_score(count: int) -> None:
     np.testing.assert_array_equal(found, np.flatnonzero(scores >= last))
 
 
+@pytest.mark.parametrize("order", ["shuffled", "ascending", "periodic", "steps", "gone"])
+@pytest.mark.parametrize("count", [1, 10, 300, 2000, 19_999])
+def test_the_best_of_many_are_those_of_a_sort(order: str, count: int) -> None:
+    """However the scores lie, also where a sample of them misleads."""
+    scores = np.random.default_rng(count).normal(size=20_000).astype(np.float32)
+    if order == "ascending":
+        scores.sort()
+    elif order == "periodic":
+        scores[::16] = 9 + np.arange(len(scores[::16])) % 5  # all that is sampled is high
+    elif order == "steps":
+        scores = np.round(scores)
+    elif order == "gone":
+        scores[: len(scores) // 2] = -np.inf
+    last = np.sort(scores)[-count]
+    expected = np.flatnonzero((scores >= last) & np.isfinite(scores))
+    np.testing.assert_array_equal(flat.best(scores, count), expected)
+
+
 def stored(rows: Int64, clips: Int64, packed: Float16) -> Rows:
     """Rows of five seconds each, as the source of truth would give them."""
     starts = 5.0 * rows

@@ -124,7 +124,7 @@ def tuned(rows: int, k: int = 10, tuning: Tuning = TUNED, has_coarse: bool = Fal
 
 
 def test_a_tuned_plan_grows_with_the_square_root_of_the_rows() -> None:
-    for rows, length in ((10_000, 400), (40_000, 800), (1_000_000, 4000), (2_500, 200)):
+    for rows, length in ((10_000, 400), (40_000, 800), (1_000_000, 4000), (2_500, 400)):
         plan = tuned(rows)
         assert (plan.shortlist, plan.dims, plan.source) == (length, (64, 512), "tuned")
     assert tuned(10, tuning=TUNED).index == "exact"

@@ -16,8 +16,9 @@ import pytest
 from fake_embedder import child_environment
 
 from clap_engine import storage
+from clap_engine.database import Database
 from clap_engine.errors import ClosedError, IntegrityError, LockedError, NotFoundError
-from clap_engine.storage import Database, FileLock, StorageError
+from clap_engine.storage import FileLock, StorageError
 
 
 def digest(data: bytes) -> str:
@@ -30,11 +31,12 @@ def test_what_was_written_is_read_back(tmp_path: Path, data: bytes) -> None:
     found = storage.file_digest(tmp_path / "file")
     assert (found.size, found.sha256) == (len(data), digest(data))
     assert storage.read_exact(tmp_path / "file", found.size, found.sha256) == data
+    assert storage.read_large(tmp_path / "file", found.size, found.sha256) == data
     assert bytes(storage.map_exact(tmp_path / "file", found.size, found.sha256)) == data
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize("read", [storage.read_exact, storage.map_exact])
+@pytest.mark.parametrize("read", [storage.read_exact, storage.read_large, storage.map_exact])
 def test_every_other_byte_string_is_refused(tmp_path: Path, read: object) -> None:
     path, data = tmp_path / "file", b"0123456789"
     for found in (b"0123456788", b"012345678", b"01234567890", b""):

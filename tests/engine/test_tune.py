@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,13 +18,13 @@ from fake_embedder import DIM, FakeEmbedder, child_environment, power_law
 from clap_engine import planner, probes, tune
 from clap_engine.arrays import Float32, l2_normalize
 from clap_engine.collection import Collection
+from clap_engine.database import Database
 from clap_engine.errors import CollectionError, RebuildWarning
 from clap_engine.index import coarse, truth, vectors
 from clap_engine.index.generation import Block
 from clap_engine.index.view import View
 from clap_engine.planner import Plan
 from clap_engine.records import NewClip, Tuning
-from clap_engine.storage import Database
 from clap_engine.tune import Trial, choose
 
 needs_hnswlib = pytest.mark.skipif(not coarse.is_available(), reason="hnswlib is not installed")
@@ -31,12 +32,12 @@ SPAN = np.array([[0.0, 5.0]])
 
 
 def put(sounds: Collection, rows: Float32, prefix: str = "k", windows: int = 1) -> None:
-    """One clip for each `windows` rows."""
+    """One clip for each `windows` rows; the rest of its number by a hundred is in its metadata."""
     packed = vectors.pack(rows)
     spans = np.repeat(SPAN, windows, axis=0)
     sounds.put(
         [
-            NewClip(f"{prefix}{i:06d}", None, None, None, "", 5.0, "{}",
+            NewClip(f"{prefix}{i:06d}", None, None, None, "", 5.0, f'{{"rest": {i % 100}}}',
                     packed[i : i + windows], spans)
             for i in range(0, len(packed), windows)
         ]
@@ -56,12 +57,14 @@ def small(tmp_path: Path) -> Iterator[Collection]:
         yield opened
 
 
-def recall(sounds: Collection, queries: Float32, k: int = 10) -> float:
+def recall(
+    sounds: Collection, queries: Float32, k: int = 10, where: dict[str, Any] | None = None
+) -> float:
     """recall@k of the collection's own plan against exact search."""
     found = 0
     for query in queries:
-        true = {hit.key for hit in sounds.search(query, k, shortlist="all").hits}
-        found += sum(hit.key in true for hit in sounds.search(query, k).hits)
+        true = {hit.key for hit in sounds.search(query, k, shortlist="all", where=where).hits}
+        found += sum(hit.key in true for hit in sounds.search(query, k, where=where).hits)
     return found / (k * len(queries))
 
 
@@ -98,6 +101,16 @@ def test_fresh_queries_find_what_was_promised(tmp_path: Path, target: float) -> 
         assert report.is_met
         assert report.tuning.recall >= target
         assert recall(sounds, power_law(150, seed=3)) >= target - 0.01
+
+
+def test_filters_keep_what_was_promised(tmp_path: Path) -> None:
+    """Rows that a filter lets through are fewer, but no nearer in few dims to their queries."""
+    made(tmp_path / "x.clap", power_law(10_000, seed=1))
+    with Collection.open(tmp_path / "x.clap") as sounds:
+        sounds.tune(0.95, queries=list(power_law(200, seed=2)), graph_s=0)
+        for least in (99, 90, 50):
+            where = {"rest": {">=": least}}
+            assert recall(sounds, power_law(60, seed=3), where=where) >= 0.95 - 0.01
 
 
 def test_the_promise_can_fail(small: Collection) -> None:

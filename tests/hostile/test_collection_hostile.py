@@ -135,13 +135,16 @@ def run_child(made: Path, target: str, first: int, count: int, damages: list[str
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A collection with a generation, an older generation, and its answers."""
     root = tmp_path_factory.mktemp("hostile")
+    granularity = getattr(request, "param", "window")
     with pytest.MonkeyPatch.context() as patches:
         patches.setattr(planner, "HNSW_ROWS_PER_CANDIDATE", 0)
         rows = power_law(CLIPS, seed=1)
-        with Collection.open(root / "template", embedder=FakeEmbedder(), create=True) as sounds:
+        with Collection.open(
+            root / "template", embedder=FakeEmbedder(), create=True, granularity=granularity
+        ) as sounds:
 
             def add(part: range) -> None:
                 sounds.add(
@@ -170,6 +173,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.parametrize("made", ["window", "both"], indirect=True)
 @pytest.mark.parametrize("target", DERIVED)
 def test_damaged_derived_files_are_noticed_and_rebuilt(made: Path, target: str) -> None:
     if target == "coarse.hnsw" and not coarse.is_available():
@@ -189,6 +193,7 @@ def test_damaged_derived_files_in_full(made: Path, target: str) -> None:
 SQLITE_DAMAGES = ["flip", "flip", "flip", "flip", "header", "zero", "truncate", "grow", "empty"]
 
 
+@pytest.mark.parametrize("made", ["window", "both"], indirect=True)
 def test_a_damaged_source_of_truth_is_refused_or_right(made: Path) -> None:
     lines = run_child(made, "collection.sqlite", 0, 108, SQLITE_DAMAGES)
     assert sum(line.startswith(("refused", "served")) for line in lines) == 108

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clap_engine.arrays import Float32, Int64
-from clap_engine.index import flat
+from clap_engine.index import columns, flat
 from clap_engine.index.generation import Block
 
 # Up to this share of all rows, their prefixes are copied together and scanned alone. The copy
@@ -30,15 +30,20 @@ class Part:
     positions: Int64  # [n] in the block, ascending
 
     @cached_property
+    def columns(self) -> Int64:
+        """[c] in the block, ascending: those that lead to the allowed rows, and to no other."""
+        return self.block.columns_of(self.positions)
+
+    @cached_property
     def prefixes(self) -> Float32:
-        """[d, n], side by side."""
-        return np.ascontiguousarray(self.block.prefixes[:, self.positions])
+        """[d, c], side by side."""
+        return np.ascontiguousarray(self.block.prefixes[:, self.columns])
 
     @cached_property
     def hidden(self) -> npt.NDArray[np.bool_]:
-        """[N]: True for the rows that are not allowed."""
-        hidden = np.ones(len(self.block), np.bool_)
-        hidden[self.positions] = False
+        """[C]: True for the columns that are not allowed."""
+        hidden = np.ones(self.block.columns, np.bool_)
+        hidden[self.columns] = False
         return hidden
 
     def without(self, dead: Int64) -> Part:
@@ -61,8 +66,20 @@ class Allowed:
 
     @property
     def is_narrow(self) -> bool:
-        """Whether the allowed rows are so few that they are scanned alone."""
-        return len(self) <= NARROW_SHARE * (len(self.base.block) + len(self.tail.block))
+        """Whether the allowed columns are so few that they are scanned alone."""
+        return self.width <= NARROW_SHARE * (self.base.block.columns + self.tail.block.columns)
+
+    @property
+    def width(self) -> int:
+        """How many columns lead to the allowed rows."""
+        return len(self.base.columns) + len(self.tail.columns)
+
+    @cached_property
+    def columns(self) -> Int64:
+        """[c] in the view, ascending."""
+        if self.base.block.starts is None:
+            return self.positions
+        return np.concatenate([self.base.columns, self.tail.columns + self.base.block.columns])
 
     @cached_property
     def positions(self) -> Int64:
@@ -70,18 +87,18 @@ class Allowed:
         return np.concatenate([self.base.positions, self.tail.positions + len(self.base.block)])
 
     def scan(self, queries: Float32) -> Float32:
-        """[..., d] -> [..., n]: scores of the allowed rows' prefixes alone."""
+        """[..., d] -> [..., c]: scores of the allowed prefixes alone."""
         return _joined([flat.scan(part.prefixes, queries) for part in (self.base, self.tail)])
 
     def hide(self, scores: Float32) -> None:
-        """Mark, in scores [..., N] of all rows of the view, those that are not allowed."""
-        split = len(self.base.block)
+        """Mark, in scores [..., C] of all columns of the view, those that are not allowed."""
+        split = self.base.block.columns
         np.copyto(scores[..., :split], -np.inf, where=self.base.hidden)
         np.copyto(scores[..., split:], -np.inf, where=self.tail.hidden)
 
-    def contains(self, positions: Int64) -> npt.NDArray[np.bool_]:
-        """Which of the generation's positions are allowed."""
-        return ~self.base.hidden[positions]
+    def contains(self, chosen: Int64) -> npt.NDArray[np.bool_]:
+        """Which of the generation's columns are allowed."""
+        return ~self.base.hidden[chosen]
 
 
 def _joined(parts: list[Float32]) -> Float32:
@@ -92,5 +109,4 @@ def positions_of(block: Block, clips: Int64) -> Int64:
     """Positions, ascending, of all windows of these clips in the block."""
     starts = np.searchsorted(block.clips, clips, side="left")
     lengths = np.searchsorted(block.clips, clips, side="right") - starts
-    before = np.cumsum(lengths) - lengths
-    return np.sort(np.repeat(starts - before, lengths) + np.arange(lengths.sum()))
+    return np.sort(columns.runs(starts, lengths))

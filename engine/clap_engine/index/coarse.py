@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ SEED = 100
 # offset of the label, offset of the data (all size_t), then the top level and the entry point.
 _HEADER = struct.Struct("=QQQQQQiI")
 _UNIT_TOLERANCE = 1e-3
+# Rows between two looks at whether the building shall end: some 0.5 s.
+_ROWS_AT_ONCE = 2048
 
 
 def is_available() -> bool:
@@ -53,14 +56,21 @@ class CoarseIndex:
         self.count = count
 
     @classmethod
-    def build(cls, prefixes: Float32) -> CoarseIndex:
-        """[N, d] -> an index whose labels are the positions 0..N-1; one thread, deterministic."""
+    def build(cls, prefixes: Float32, check: Callable[[], None] | None = None) -> CoarseIndex:
+        """[N, d] -> an index whose labels are the positions 0..N-1; one thread, deterministic.
+
+        `check` is called now and then and ends the building by what it raises.
+        """
         rows = _check_rows(prefixes, None)
         index = _hnswlib().Index(space="ip", dim=rows.shape[1])
         index.init_index(
             max_elements=len(rows), ef_construction=EF_CONSTRUCTION, M=M, random_seed=SEED
         )
-        index.add_items(rows, np.arange(len(rows)), num_threads=1)
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            if check is not None:
+                check()
+            some = rows[start : start + _ROWS_AT_ONCE]
+            index.add_items(some, np.arange(start, start + len(some)), num_threads=1)
         return cls(index, rows.shape[1], len(rows))
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,34 +25,67 @@ import numpy as np
 from clap_engine import storage
 from clap_engine.arrays import Float16, Float32, Float64, Int64
 from clap_engine.errors import ClapError, IntegrityError
-from clap_engine.index import coarse, vectors
+from clap_engine.index import coarse, columns, vectors
 from clap_engine.records import Rows
 from clap_engine.storage import FileDigest
 
 FORMAT = 2
+# The same with a column of prefixes for each clip, the mean of its windows, and not for each row.
+FORMAT_BY_CLIP = 3
 # The dims of the coarse rung where no tuned plan says otherwise.
 PREFIX_DIM = 32
 
 _HEADER = "generation.json"
 _VECTORS = "vectors.f16"  # [N, D] float16
-_PREFIXES = "prefixes.f32"  # [d, N] float32; the header says d
+_PREFIXES = "prefixes.f32"  # [d, N] float32, or [d, C]; the header says d
 _ROWS = "rows.i64"  # [2, N] int64: row numbers ascending, and the clip of each
 _SPANS = "spans.f64"  # [N, 2] float64: start and end in seconds
-_COARSE = "coarse.hnsw"  # hnswlib's own format, with labels 0..N-1
+_COARSE = "coarse.hnsw"  # hnswlib's own format, with labels 0..N-1, or 0..C-1
 
 
 @dataclass(frozen=True)
 class Block:
-    """N rows ready to be searched; position i is column i of the prefixes."""
+    """N rows ready to be searched, and the C columns of prefixes that lead to them.
+
+    Position i is column i, or, where `starts` are given, column i leads to all windows of a clip.
+    """
 
     vectors: Float16  # [N, D]
-    prefixes: Float32  # [d, N]
+    prefixes: Float32  # [d, C]
     rows: Int64  # [N], ascending
     clips: Int64  # [N], never falling: a clip's windows are stored together
     spans: Float64  # [N, 2], seconds
+    starts: Int64 | None = None  # [C + 1]: where each column's rows begin; None: C is N
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def columns(self) -> int:
+        """C."""
+        return self.prefixes.shape[1]
+
+    def rows_of(self, chosen: Int64) -> Int64:
+        """Positions of the rows that these ascending columns lead to, ascending."""
+        if self.starts is None:
+            return chosen
+        first: Int64 = self.starts[chosen]
+        return columns.runs(first, self.starts[chosen + 1] - first)
+
+    def columns_of(self, positions: Int64) -> Int64:
+        """The columns, ascending, each once, that lead to these ascending positions."""
+        if self.starts is None or not len(positions):
+            return positions
+        found: Int64 = np.searchsorted(self.starts, positions, side="right") - 1
+        is_new = np.concatenate([[True], found[1:] != found[:-1]])
+        return np.asarray(found[is_new], np.int64)
+
+    def with_dim(self, dim: int) -> Block:
+        """The same rows with prefixes of another dim."""
+        if self.starts is None:
+            return replace(self, prefixes=vectors.prefixes(self.vectors, dim))
+        made = columns.means(self.vectors, self.starts, dim)
+        return replace(self, prefixes=np.ascontiguousarray(made.T))
 
     @property
     def prefix_dim(self) -> int:
@@ -67,6 +100,12 @@ class Owner:
     collection: str
     space_id: str
     dim: int
+    by_clip: bool = False  # whether each clip is one column of the prefixes
+
+    @property
+    def format(self) -> int:
+        """Of its generations."""
+        return FORMAT_BY_CLIP if self.by_clip else FORMAT
 
 
 @dataclass(frozen=True)
@@ -80,19 +119,20 @@ class Generation:
     coarse: coarse.CoarseIndex | None
 
 
-def empty_block(dim: int, prefix_dim: int = PREFIX_DIM) -> Block:
+def empty_block(dim: int, prefix_dim: int = PREFIX_DIM, by_clip: bool = False) -> Block:
     """No rows."""
-    return new_block(0, dim, prefix_dim)
+    return new_block(0, dim, prefix_dim, by_clip)
 
 
-def new_block(rows: int, dim: int, prefix_dim: int = PREFIX_DIM) -> Block:
-    """Room for `rows` rows, not yet filled."""
+def new_block(rows: int, dim: int, prefix_dim: int = PREFIX_DIM, by_clip: bool = False) -> Block:
+    """Room for `rows` rows, and for as many columns, not yet filled."""
     return Block(
         np.empty((rows, dim), np.float16),
         np.empty((prefix_dim, rows), np.float32),
         np.empty(rows, np.int64),
         np.empty(rows, np.int64),
         np.empty((rows, 2), np.float64),
+        np.zeros(rows + 1, np.int64) if by_clip else None,
     )
 
 
@@ -119,10 +159,14 @@ def write(
     batches: Iterable[Rows],
     with_coarse: bool,
     prefix_dim: int = PREFIX_DIM,
+    check: Callable[[], None] | None = None,
 ) -> FileDigest:
     """Write generation `number` from all rows, in order; the digest of its header.
 
-    Its prefixes, and the graph over them, have `prefix_dim` dims.
+    Its prefixes, and the graph over them, have `prefix_dim` dims; where the owner wants one column
+    for each clip, the batches are regrouped so that each holds whole clips.
+
+    `check` may end the building of the graph, see coarse; batches may raise as well.
 
     It is durable when this returns, but nobody looks at it before the source of truth points
     to it: open it first.
@@ -136,10 +180,10 @@ def write(
         seen: list[tuple[Rows, Float32]] = []
 
         def packed() -> Iterator[memoryview]:
-            for batch in batches:
+            for batch in columns.whole_clips(batches) if owner.by_clip else batches:
                 # The vectors are on disk then; the rest is small enough to wait.
                 small = replace(batch, vectors=batch.vectors[:0])
-                seen.append((small, vectors.prefixes(batch.vectors, prefix_dim)))
+                seen.append((small, prefixes_of(batch, prefix_dim, owner.by_clip)))
                 yield np.ascontiguousarray(batch.vectors).data.cast("B")
 
         files = {_VECTORS: storage.write_file(draft / _VECTORS, packed())}
@@ -157,18 +201,18 @@ def write(
         files[_ROWS] = storage.write_file(draft / _ROWS, [numbering.data.cast("B")])
         files[_SPANS] = storage.write_file(draft / _SPANS, [spans.data.cast("B")])
         if with_coarse:
-            index = coarse.CoarseIndex.build(np.ascontiguousarray(prefixes.T))
+            index = coarse.CoarseIndex.build(np.ascontiguousarray(prefixes.T), check)
             index.save(draft / _COARSE)
             storage.fsync_path(draft / _COARSE)
             files[_COARSE] = storage.file_digest(draft / _COARSE)
         header = {
-            "format": FORMAT,
+            "format": owner.format,
             "number": number,
             "collection": owner.collection,
             "space_id": owner.space_id,
             "dim": owner.dim,
             "prefix_dim": prefix_dim,
-            "rows": prefixes.shape[1],
+            "rows": numbering.shape[1],
             "change": change,
             "last_row": last_row,
             "files": {name: [file.size, file.sha256] for name, file in files.items()},
@@ -183,6 +227,14 @@ def write(
     return digest
 
 
+def prefixes_of(batch: Rows, dim: int, by_clip: bool) -> Float32:
+    """[dim, C]: the columns of a batch of whole clips."""
+    if not by_clip:
+        return vectors.prefixes(batch.vectors, dim)
+    made = columns.means(batch.vectors, columns.starts_of(batch.clips), dim)
+    return np.ascontiguousarray(made.T)
+
+
 def open(directory: Path, number: int, header_digest: FileDigest, owner: Owner) -> Generation:
     """Open generation `number`; IntegrityError or NotFoundError unless it is whole and ours.
 
@@ -195,12 +247,16 @@ def open(directory: Path, number: int, header_digest: FileDigest, owner: Owner) 
         count, prefix_dim = _check_header(header, number, owner)
         files = {name: FileDigest(*entry) for name, entry in header["files"].items()}
         rows, clips = _mapped(path, files, _ROWS, np.int64, (2, count))
+        # Read off the clips: no second record of where they begin could contradict the first.
+        starts = columns.starts_of(clips) if owner.by_clip else None
+        width = count if starts is None else len(starts) - 1
         block = Block(
             _mapped(path, files, _VECTORS, np.float16, (count, owner.dim)),
-            _mapped(path, files, _PREFIXES, np.float32, (prefix_dim, count)),
+            _mapped(path, files, _PREFIXES, np.float32, (prefix_dim, width)),
             rows,
             clips,
             _mapped(path, files, _SPANS, np.float64, (count, 2)),
+            starts,
         )
         change, last_row = int(header["change"]), int(header["last_row"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -217,8 +273,31 @@ def open(directory: Path, number: int, header_digest: FileDigest, owner: Owner) 
     if _COARSE in files and coarse.is_available():
         if storage.file_digest(path / _COARSE) != files[_COARSE]:
             raise IntegrityError(f"{path / _COARSE} does not match its digest; rebuild it")
-        index = coarse.CoarseIndex.load(path / _COARSE, prefix_dim, count)
+        index = coarse.CoarseIndex.load(path / _COARSE, prefix_dim, block.columns)
     return Generation(number, change, last_row, block, index)
+
+
+def copy(directory: Path, number: int, header_digest: FileDigest, into: Path) -> None:
+    """Copy generation `number` as it is, every byte of it checked; durable when this returns.
+
+    NotFoundError where another one took its place meanwhile.
+    """
+    source = path_of(directory, number)
+    text = storage.read_exact(source / _HEADER, header_digest.size, header_digest.sha256)
+    try:
+        files = {name: FileDigest(*entry) for name, entry in json.loads(text)["files"].items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise IntegrityError(f"{source / _HEADER} makes no sense ({error!r})") from error
+    if not files.keys() <= {_VECTORS, _PREFIXES, _ROWS, _SPANS, _COARSE}:
+        raise IntegrityError(f"{source / _HEADER} names other files than a generation has")
+    if not into.is_dir():
+        storage.make_dir(into)
+    target = path_of(into, number)
+    storage.make_dir(target)
+    for name, digest in files.items():
+        storage.copy_exact(source / name, target / name, digest)
+    storage.write_file(target / _HEADER, [text])
+    storage.fsync_dir(target)
 
 
 def keep_only(directory: Path, number: int) -> None:
@@ -233,7 +312,7 @@ def _check_header(header: dict[str, Any], number: int, owner: Owner) -> tuple[in
     """Rows, and the dims of their prefixes; IntegrityError when it speaks of something else."""
     found = {name: header[name] for name in ("format", "number", "collection", "space_id", "dim")}
     due = {
-        "format": FORMAT, "number": number, "collection": owner.collection,
+        "format": owner.format, "number": number, "collection": owner.collection,
         "space_id": owner.space_id, "dim": owner.dim,
     }  # fmt: skip
     if found != due:

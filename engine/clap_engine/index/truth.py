@@ -15,12 +15,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from clap_engine.arrays import Float32, Int64, l2_normalize
-from clap_engine.index import vectors
+from clap_engine.index import columns, vectors
+from clap_engine.index.allowed import positions_of
 from clap_engine.index.generation import Block
 from clap_engine.index.view import View
 
 # Rows widened at a time: 8 MB of float32 at 512 dims, and as many scores of 500 queries.
 _ROWS_AT_ONCE = 4096
+# Clips whose windows are gathered at a time: 8 MB of float16 for 30 windows of 256 dims each.
+_CLIPS_AT_ONCE = 512
 # Scores of the same rows differ in their last bits from one product to another.
 TOLERANCE = 2e-6
 
@@ -97,6 +100,57 @@ def ranks(view: View, queries: Float32, own: Int64, truth: Truth, dims: Sequence
                 above = scores >= bars[at][:, place, None]
                 found[at, :, place] += np.count_nonzero(above, axis=1)
     return np.where(is_there, np.maximum(found, 1), 0)
+
+
+def clip_ranks(
+    view: View, queries: Float32, own: Int64, truth: Truth, dims: Sequence[int]
+) -> Int64:
+    """[len(dims), M, k]: how long a shortlist of clips, by these dims of their means, must be.
+
+    As `ranks`, but each true window counts as found once its clip is in the shortlist.
+    """
+    prefixes = [l2_normalize(queries[:, :dim]) for dim in dims]
+    clips, places = np.unique(_clips_at(view, truth.positions), return_inverse=True)
+    means = np.zeros((len(clips), max(dims)), np.float32)
+    for block in (view.base, view.tail):
+        inside = np.flatnonzero(np.isin(clips, block.clips))
+        for start in range(0, len(inside), _CLIPS_AT_ONCE):
+            some = inside[start : start + _CLIPS_AT_ONCE]
+            windows = positions_of(block, clips[some])
+            starts = columns.starts_of(block.clips[windows])
+            means[some] = columns.means(block.vectors[windows], starts, max(dims))
+    true = means[places].reshape(*truth.positions.shape, -1)
+    bars = [
+        np.einsum("md,mkd->mk", prefix, l2_normalize(true[..., :dim])) - TOLERANCE
+        for dim, prefix in zip(dims, prefixes, strict=True)
+    ]
+    found = np.zeros((len(dims), *truth.positions.shape), np.int64)
+    for piece in _pieces(view):
+        owners = piece.block.clips[piece.start : piece.stop]
+        starts = columns.starts_of(owners)
+        rows = piece.block.vectors[piece.start : piece.stop]
+        wide = columns.means(rows, starts, max(dims))
+        numbers = owners[starts[:-1]]
+        is_gone = np.isin(numbers, owners[piece.dead])
+        hidden = (numbers == own[:, None]) | is_gone
+        for at, (dim, prefix) in enumerate(zip(dims, prefixes, strict=True)):
+            scores = prefix @ l2_normalize(wide[:, :dim]).T
+            scores[hidden] = -np.inf
+            for place in range(truth.positions.shape[1]):
+                above = scores >= bars[at][:, place, None]
+                found[at, :, place] += np.count_nonzero(above, axis=1)
+    return np.where(truth.positions >= 0, np.maximum(found, 1), 0)
+
+
+def _clips_at(view: View, positions: Int64) -> Int64:
+    """The clip of each position; that of the first row where the position is -1."""
+    everything = np.maximum(positions, 0)
+    split = len(view.base)
+    found = np.empty(positions.shape, np.int64)
+    is_tail = everything >= split
+    found[~is_tail] = view.base.clips[everything[~is_tail]]
+    found[is_tail] = view.tail.clips[everything[is_tail] - split]
+    return found
 
 
 def _pieces(view: View) -> Iterator[_Piece]:

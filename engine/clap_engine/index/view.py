@@ -4,7 +4,8 @@ In:  a generation, the tail of rows that are newer, the rows that were removed s
 Out: shortlists of positions, their exact scores, the best window of each clip.
 Knows nothing about keys, metadata, SQLite or plans.
 
-Positions count the generation's rows first, then the tail's.
+Positions count the generation's rows first, then the tail's; columns, which lead to rows, are
+counted alike. A column is one row, or all windows of a clip.
 """
 
 from __future__ import annotations
@@ -13,15 +14,23 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from clap_engine.arrays import Float32, Int64
 from clap_engine.errors import IntegrityError
-from clap_engine.index import flat, vectors
+from clap_engine.index import columns, flat, vectors
 from clap_engine.index.allowed import Allowed, Part, positions_of
 from clap_engine.index.coarse import CoarseIndex
-from clap_engine.index.generation import PREFIX_DIM, Block, Generation, empty_block, new_block
+from clap_engine.index.generation import (
+    PREFIX_DIM,
+    Block,
+    Generation,
+    empty_block,
+    new_block,
+    prefixes_of,
+)
 from clap_engine.records import Rows
 
 log = logging.getLogger("clap_engine")
@@ -34,36 +43,46 @@ _GRAPH_MARGIN = 1.25
 class Tail:
     """Rows newer than the generation. Grows by doubling; blocks handed out are never written."""
 
-    def __init__(self, dim: int, prefix_dim: int = PREFIX_DIM) -> None:
-        self._full = empty_block(dim, prefix_dim)
-        self._count = 0
+    def __init__(self, dim: int, prefix_dim: int = PREFIX_DIM, by_clip: bool = False) -> None:
+        self._full = empty_block(dim, prefix_dim, by_clip)
+        self._count = self._columns = 0
 
     def append(self, batch: Rows) -> None:
-        """Add rows with higher numbers than all before, of clips not below the last one."""
+        """Add rows with higher numbers than all before, of clips not below the last one.
+
+        Where each clip is a column, all of its rows come in one batch.
+        """
         start, self._count = self._count, self._count + len(batch.rows)
         if self._count > len(self._full):
             self._grow(max(1024, 2 * self._count), start)
         used = slice(start, self._count)
         self._full.vectors[used] = batch.vectors
-        self._full.prefixes[:, used] = vectors.prefixes(batch.vectors, self._full.prefix_dim)
         self._full.rows[used], self._full.clips[used] = batch.rows, batch.clips
         self._full.spans[used] = batch.spans
+        prefixes = prefixes_of(batch, self._full.prefix_dim, self._full.starts is not None)
+        first, self._columns = self._columns, self._columns + prefixes.shape[1]
+        self._full.prefixes[:, first : self._columns] = prefixes
+        if self._full.starts is not None:
+            ends = columns.starts_of(batch.clips)[1:] + start
+            self._full.starts[first + 1 : self._columns + 1] = ends
 
     def block(self) -> Block:
         """Views of the rows so far."""
-        count = self._count
-        full = self._full
+        count, wide, full = self._count, self._columns, self._full
         return Block(
-            full.vectors[:count], full.prefixes[:, :count], full.rows[:count], full.clips[:count],
-            full.spans[:count],
+            full.vectors[:count], full.prefixes[:, :wide], full.rows[:count], full.clips[:count],
+            full.spans[:count], None if full.starts is None else full.starts[: wide + 1],
         )  # fmt: skip
 
     def _grow(self, capacity: int, count: int) -> None:
-        old = self._full
+        old, wide = self._full, self._columns
         # Older blocks keep the arrays that they are views of.
-        self._full = new_block(capacity, old.vectors.shape[1], old.prefix_dim)
+        by_clip = old.starts is not None
+        self._full = new_block(capacity, old.vectors.shape[1], old.prefix_dim, by_clip)
         self._full.vectors[:count] = old.vectors[:count]
-        self._full.prefixes[:, :count] = old.prefixes[:, :count]
+        self._full.prefixes[:, :wide] = old.prefixes[:, :wide]
+        if self._full.starts is not None and old.starts is not None:
+            self._full.starts[: wide + 1] = old.starts[: wide + 1]
         self._full.rows[:count], self._full.clips[:count] = old.rows[:count], old.clips[:count]
         self._full.spans[:count] = old.spans[:count]
 
@@ -82,12 +101,19 @@ class View:
     tail_dead: Int64
 
     @classmethod
-    def of(cls, generation: Generation | None, dim: int, prefix_dim: int = PREFIX_DIM) -> View:
+    def of(
+        cls,
+        generation: Generation | None,
+        dim: int,
+        prefix_dim: int = PREFIX_DIM,
+        by_clip: bool = False,
+    ) -> View:
         """The state in which the generation was built, or the empty one of `prefix_dim`."""
         if generation is None:
-            none = empty_block(dim, prefix_dim)
+            none = empty_block(dim, prefix_dim, by_clip)
             return cls(0, 0, 0, none, none, None, _NONE, _NONE)
-        none = empty_block(dim, generation.block.prefix_dim)
+        block = generation.block
+        none = empty_block(dim, block.prefix_dim, block.starts is not None)
         return cls(
             generation.number, generation.change, generation.last_row, generation.block,
             none, generation.coarse, _NONE, _NONE,
@@ -122,6 +148,26 @@ class View:
         return len(self.base_dead) + len(self.tail_dead)
 
     @property
+    def by_clip(self) -> bool:
+        """Whether a column leads to all windows of a clip."""
+        return self.base.starts is not None
+
+    @cached_property
+    def columns(self) -> int:
+        """Columns that lead to rows that can be found."""
+        dead = len(self._base_dead_columns) + len(self._tail_dead_columns)
+        return self.base.columns + self.tail.columns - dead
+
+    @cached_property
+    def _base_dead_columns(self) -> Int64:
+        """Clips are removed whole, and so are columns."""
+        return self.base.columns_of(self.base_dead)
+
+    @cached_property
+    def _tail_dead_columns(self) -> Int64:
+        return self.tail.columns_of(self.tail_dead)
+
+    @property
     def stale(self) -> int:
         """Rows that a new generation would move or drop."""
         return len(self.tail) + self.dead
@@ -141,17 +187,17 @@ class View:
     def shortlist(
         self, prefix: Float32, count: int, *, use_coarse: bool, allowed: Allowed | None = None
     ) -> Int64:
-        """[d] -> positions of the `count` nearest prefixes, and of those that tie.
+        """[d] -> columns, ascending, of the `count` nearest prefixes, and of those that tie.
 
-        The graph may give fewer where few of the rows near the query are allowed; a scan doesn't.
+        The graph may give fewer where few of those near the query are allowed; a scan doesn't.
         """
         if use_coarse and self.coarse is not None:
             try:
                 return self._coarse_shortlist(self.coarse, prefix, count, allowed)
             except IntegrityError as error:
                 log.warning("%s; this search scans instead", error)
-        (positions,) = self.shortlists(prefix[None], count, allowed)
-        return positions
+        (found,) = self.shortlists(prefix[None], count, allowed)
+        return found
 
     def shortlists(
         self, prefixes: Float32, count: int, allowed: Allowed | None = None
@@ -161,14 +207,23 @@ class View:
         queries = prefixes[0] if len(prefixes) == 1 else prefixes
         if allowed is not None and allowed.is_narrow:
             scores = allowed.scan(queries)
-            return [allowed.positions[flat.best(one, count)] for one in np.atleast_2d(scores)]
-        scores = self._scan(self.base, self.base_dead, queries)
+            return [allowed.columns[flat.best(one, count)] for one in np.atleast_2d(scores)]
+        scores = self._scan(self.base, self._base_dead_columns, queries)
         if len(self.tail):
-            tail = self._scan(self.tail, self.tail_dead, queries)
+            tail = self._scan(self.tail, self._tail_dead_columns, queries)
             scores = np.concatenate([scores, tail], axis=-1)
         if allowed is not None:
             allowed.hide(scores)
         return [flat.best(one, count) for one in np.atleast_2d(scores)]
+
+    def rows_of(self, chosen: Int64) -> Int64:
+        """Positions, ascending, of the rows that these ascending columns lead to."""
+        if not self.by_clip:
+            return chosen
+        split = int(np.searchsorted(chosen, self.base.columns))
+        base = self.base.rows_of(chosen[:split])
+        tail = self.tail.rows_of(chosen[split:] - self.base.columns)
+        return np.concatenate([base, tail + len(self.base)])
 
     def vectors_at(self, positions: Int64) -> Float32:
         """The stored vectors [K, D] at positions in any order."""
@@ -249,17 +304,20 @@ class View:
         wanted = count
         if allowed is not None:
             # So many more as the filter lets fewer through, and some for the luck of the draw.
-            wanted = math.ceil(_GRAPH_MARGIN * count * self.rows / max(1, len(allowed)))
-        # Removed rows still take places in the graph's answer: ask for that many more.
-        near, near_scores = index.search(prefix, wanted + len(self.base_dead))
-        is_alive = ~np.isin(near, self.base_dead)
-        tail_scores = self._scan(self.tail, self.tail_dead, prefix)
+            share = self.columns / max(1, allowed.width)
+            wanted = math.ceil(_GRAPH_MARGIN * count * share)
+        # What was removed still takes places in the graph's answer: ask for that many more.
+        dead = self._base_dead_columns
+        near, near_scores = index.search(prefix, wanted + len(dead))
+        is_alive = ~np.isin(near, dead)
+        tail_scores = self._scan(self.tail, self._tail_dead_columns, prefix)
         if allowed is not None:
             is_alive &= allowed.contains(near)
             tail_scores[allowed.tail.hidden] = -np.inf
-        positions = np.concatenate([near[is_alive], np.arange(len(self.tail)) + len(self.base)])
+        tail = np.arange(self.tail.columns) + self.base.columns
+        found = np.concatenate([near[is_alive], tail])
         scores = np.concatenate([near_scores[is_alive], tail_scores])
-        return np.sort(positions[flat.best(scores, count)])
+        return np.sort(found[flat.best(scores, count)])
 
 
 def _positions(rows: Int64, removed: Sequence[tuple[int, int]]) -> Int64:

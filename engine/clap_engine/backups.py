@@ -1,0 +1,142 @@
+"""Backups: a whole copy of one state of a collection, made while its writer goes on.
+
+In:  the folder of a collection, in use or not; a folder for the copy, new or empty.
+Out: a collection that opens like any other, checked from end to end, or nothing.
+Knows nothing about queries, sounds or embedders.
+
+The copy is made under another name, where its database has a name that nobody opens. It gets its
+own names once every byte of it is right and on the disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from clap_engine import storage
+from clap_engine.catalogue import Catalogue
+from clap_engine.errors import ClapError, CollectionError, IntegrityError, LockedError
+from clap_engine.folders import LOCK
+from clap_engine.index import generation
+from clap_engine.records import State
+from clap_engine.states import DATABASE, GENERATIONS, States
+
+log = logging.getLogger("clap_engine")
+
+# How often the generation may be replaced while it is copied, before the copy gets its own.
+_TRIES = 3
+
+
+@dataclass(frozen=True)
+class BackupReport:
+    """Where the copy is, and what it holds."""
+
+    path: str
+    clips: int
+    windows: int
+    size_bytes: int
+
+
+def backup(
+    folder: Path, target: str | os.PathLike[str], check: Callable[[], None] = lambda: None
+) -> BackupReport:
+    """Copy the collection at `folder` to `target`; `check` may end it by what it raises.
+
+    CollectionError unless `target` is new or empty; IntegrityError where the collection is
+    damaged: what can't be read can't be kept.
+    """
+    place = Path(target).absolute()
+    if place.exists() and not (place.is_dir() and not any(place.iterdir())):
+        raise CollectionError(f"{place} is there already; give a new or empty folder")
+    storage.make_dir(place.parent, parents=True)
+    draft = place.with_name(f".{place.name}.draft")
+    storage.make_dir(draft, parents=True)
+    lock = storage.FileLock(draft / LOCK)  # it goes along: a collection has such a file
+    try:
+        lock.acquire(timeout_s=0)
+    except LockedError as error:
+        raise LockedError(f"another backup to {place} is under way; wait for it") from error
+    try:
+        state = _fill(folder, draft, check)
+        storage.rename(draft, place)
+    except BaseException:
+        # Without its draft it got its name, but nobody knows for how long.
+        storage.remove_tree(draft if draft.exists() else place)
+        raise
+    finally:
+        lock.release()
+    return BackupReport(os.fspath(target), state.clips, state.windows, storage.tree_bytes(place))
+
+
+def _fill(folder: Path, draft: Path, check: Callable[[], None]) -> State:
+    """Make the draft a whole collection; the state that it holds."""
+    unnamed = draft / f"{DATABASE}.draft"
+    with closing(Catalogue(folder / DATABASE, read_only=True)) as own:
+        for _ in range(_TRIES):
+            _clear(draft)
+            has_files = _copy_files(own.state(), folder, draft)
+            with own.snapshot():
+                state = own.state()
+                check()
+                if has_files and state.header_size and not _is_there(draft, state.generation):
+                    continue  # the writer published another one meanwhile
+                own.copy_to(unnamed, check)
+            break
+        else:
+            raise IntegrityError(f"{folder} changes too fast to be copied; try again")
+    check()
+    with closing(Catalogue(unnamed, read_only=False)) as copied:
+        problems = copied.problems()
+        if not problems and copied.state() != state:
+            problems = ["the copy holds another state than was read"]
+    if problems:
+        raise IntegrityError(f"{folder} was not copied: {problems[0]}; verify it")
+    storage.rename(unnamed, draft / DATABASE)
+    if state.header_size and not _is_there(draft, state.generation):
+        _rebuild(draft, check)
+    return state
+
+
+def _clear(draft: Path) -> None:
+    """Remove what an earlier try left."""
+    for entry in draft.iterdir():
+        if entry.is_dir():
+            storage.remove_tree(entry)
+        elif entry.name != LOCK:
+            with contextlib.suppress(FileNotFoundError):
+                entry.unlink()
+
+
+def _copy_files(state: State, folder: Path, draft: Path) -> bool:
+    """Copy the generation that `state` points at; False where that can't be had."""
+    if not state.header_size:
+        return True
+    digest = storage.FileDigest(state.header_size, state.header_sha256)
+    try:
+        generation.copy(folder / GENERATIONS, state.generation, digest, draft / GENERATIONS)
+    except storage.StorageError:
+        raise  # the disk is full or failing: the rest would not fit either
+    except ClapError as error:
+        log.warning("the copy gets derived files of its own: %s", error)
+        storage.remove_tree(draft / GENERATIONS)
+        return False
+    return True
+
+
+def _is_there(draft: Path, number: int) -> bool:
+    return generation.path_of(draft / GENERATIONS, number).is_dir()
+
+
+def _rebuild(draft: Path, check: Callable[[], None]) -> None:
+    """Give the copy derived files of its own."""
+    with (
+        closing(States(draft, read_only=False)) as states,
+        closing(Catalogue(draft / DATABASE, read_only=False)) as writer,
+    ):
+        states.rebuild(writer, threading.RLock(), check)
