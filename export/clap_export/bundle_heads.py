@@ -65,11 +65,10 @@ def with_head(
         "provenance": dict(head.provenance),
         "other rows": "measured on the bundle without this head",
     }
-    bare = rotation.save(Head(head.matrix, head.kind))
     manifest = replace(
         spec,
         id=f"{spec.id}-{head.kind}",
-        space_id=hashlib.sha256(spec.space_id.encode() + bare).hexdigest(),
+        space_id=_space_id(spec.space_id, head),
         dim=dim,
         ladder=head.ladder or ladder_of(dim),
         description=f"{spec.description} With a {head.kind} head.",
@@ -86,6 +85,13 @@ def with_head(
         note += "clap-export; all figures above were made without it.\n"
         files["README.md"] += note.encode()
     return manifest, files
+
+
+def _space_id(before: str, head: Head) -> str:
+    """The same where sounds stay where they were."""
+    if np.array_equal(head.matrix, np.eye(len(head.matrix))):
+        return before
+    return hashlib.sha256(before.encode() + head.of_sounds()).hexdigest()
 
 
 def check(bundle: Bundle, head: Head) -> None:

@@ -181,7 +181,9 @@ def _bundle(
         id=source.id,
         revision="",
         space_id=hashlib.sha256(
-            source.digest.encode() + source.audio.frontend + _of_sounds(chosen.head)
+            source.digest.encode()
+            + source.audio.frontend
+            + (chosen.head.of_sounds() if chosen.head else b"")
         ).hexdigest(),
         dim=chosen.ladder[-1],
         ladder=chosen.ladder,
@@ -201,11 +203,6 @@ def _bundle(
         goldens=goldens,
     )
     return manifest, files
-
-
-def _of_sounds(head: rotation.Head | None) -> bytes:
-    """What of a head decides where sounds lie: other texts need no re-embedding."""
-    return b"" if head is None else rotation.save(rotation.Head(head.matrix, head.kind))
 
 
 def graph_specs(

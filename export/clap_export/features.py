@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from clap_engine.arrays import Float32, Int64, l2_normalize
-from clap_engine.errors import AudioError
+from clap_engine.errors import AudioError, TextError
 from clap_engine.progress import ProgressLine
+from clap_export.clip_files import Clip
 from clap_export.errors import PairsError, TrainingError
 from clap_export.interrupts import deferred
 from clap_export.native_towers import NativeTowers
-from clap_export.pairs import Clip
 from clap_export.row_cache import RowCache, key_of
 
 CHUNK = 32  # clips (and four times as many captions) that a killed run embeds again at most
@@ -142,7 +142,11 @@ def _embed_texts(captions: Sequence[str], towers: NativeTowers, cache: RowCache,
             part = todo[start : start + 4 * CHUNK]
             rows: dict[str, Float32] = {}
             for place in part:
-                row, was_cut = towers.embed_texts([captions[place]])
+                try:
+                    row, was_cut = towers.embed_texts([captions[place]])
+                except TextError as error:
+                    said = captions[place][:60]
+                    raise PairsError(f"caption {said!r}: {error}; correct it in the CSV") from error
                 _check(row, captions[place])
                 rows[keys[place]] = row
                 cut += was_cut

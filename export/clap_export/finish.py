@@ -5,9 +5,8 @@ Out: one safetensors file (`clap_export.weights`), whose scalars hold the figure
 Knows nothing about training or graphs.
 
 Hyper-parameters (how far a query is drawn towards known phrases) are chosen on the validation
-clips with the "development" phrases; the held-out gallery only measures. The texts of "report"
-phrases, not what is right for them, also say how long shortlists must be, and so decide among
-candidates that find equally much (`easiest`).
+clips with the "development" phrases; the held-out gallery and the "report" phrases only measure.
+Among candidates that find equally much, how long shortlists must be decides (`easiest`).
 """
 
 from __future__ import annotations
@@ -110,7 +109,7 @@ def finish(
         unseen = measure("validation", "development", drawn)["hit@10"]
         tried.append({"blend": blend, "tau": tau, "known": known, "development": unseen})
         say(json.dumps(tried[-1]))
-    strange = questions["validation", "report"][0]
+    strange = questions["validation", "development"][0]
     best = easiest(
         tried,
         lambda row: shortlist_recall(

@@ -76,7 +76,7 @@ def choose(plan: HeadPlan, native_dim: int, native: Native, say: Callable[[str],
     """The head of the plan; a source of 512 dims or fewer may keep its own space."""
     if plan.file is not None:
         head = rotation.load(plan.file, native_dim)
-        _check_origin(head, native.digest, plan.file)
+        check_origin(head, native.digest, plan.file)
         return _given(head)
     if not plan.fit:
         # Nothing is known about prefixes, so the space's own width is its only rung.
@@ -106,7 +106,7 @@ def ladder_of(dim: int) -> tuple[int, ...]:
     return (*(rung for rung in LADDER if rung < dim), dim)
 
 
-def _check_origin(head: Head, digest: str, path: Path) -> None:
+def check_origin(head: Head, digest: str, path: Path) -> None:
     """HeadError for a head that says it was made for other weights: of the same width, it would
     fit, and every score would be noise."""
     made_for = head.provenance.get("source", {}).get("sha256")

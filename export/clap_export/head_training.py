@@ -21,86 +21,31 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from clap_engine.arrays import Float32, Int64, l2_normalize
 from clap_engine.progress import ProgressLine
-from clap_export import rotation
 from clap_export.errors import TrainingError
 from clap_export.features import Features
 from clap_export.head_checkpoint import Run, read_run, write_run
+from clap_export.head_plan import Plan, batch, begun, learning_rate
 from clap_export.heads import MAX_LOGIT_SCALE, matryoshka_loss
 from clap_export.interrupts import deferred
+from clap_export.rotation import Head
 
-LEAST_CLIPS = 8  # to train on, and 4 to validate on: fewer make no contrastive batch
 SAVE_S = 10.0
-# The fitted rotation; the source's own dims as they are; or an order of chance, for comparisons.
-STARTS = ("rotation", "own", "random")
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Everything a run depends on, beside its features."""
-
-    ladder: tuple[int, ...]
-    steps: int = 3_000
-    batch: int = 256
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.01  # towards the rotation, a step of learning_rate * weight_decay
-    warmup_steps: int = 100
-    noise: float = 0.3  # length of the noise on a unit row: keeps small sets from being learned
-    validation: float = 0.1  # of the clips
-    examine_steps: int = 50
-    patience: int = 10  # examinations without a better validation loss
-    seed: int = 0
-    start: str = "rotation"  # one of STARTS
-
-
-@dataclass(frozen=True)
 class Trained:
-    """The best matrices [S, D] of a run, the rotation that it began with, its history."""
+    """The best matrices [S, D] of a run, and its history."""
 
     audio: Float32
     text: Float32
-    begun: Float32  # [S, D]
     logit_scale: float
     best_step: int
     history: tuple[dict[str, Any], ...]  # one line an examination, the first at step 0
     stopped_early: bool
-
-
-def check(plan: Plan, dim: int) -> None:
-    """TrainingError for a plan that no run can follow in a space of `dim` dims."""
-    ladder = plan.ladder
-    if not ladder or ladder[-1] > dim or not rotation.is_ladder(ladder, ladder[-1]):
-        raise TrainingError(
-            f"ladder {','.join(map(str, ladder)) or 'empty'}; give rising dims of 1 to {dim}, the "
-            "source's own: the last is the width of the new space"
-        )
-    if plan.start not in STARTS:
-        raise TrainingError(f"start {plan.start!r}; give one of {', '.join(STARTS)}")
-    for name, least in (("steps", 1), ("batch", 2), ("examine_steps", 1), ("patience", 1)):
-        if getattr(plan, name) < least:
-            raise TrainingError(f"{name} {getattr(plan, name)}; at least {least}")
-    if not 0 < plan.validation <= 0.5:
-        raise TrainingError(f"validation {plan.validation:g}; above 0 and at most 0.5 of the clips")
-    if not 0 < plan.learning_rate < 1:
-        raise TrainingError(f"learning_rate {plan.learning_rate:g}; between 0 and 1")
-
-
-def split(features: Features, plan: Plan) -> tuple[Features, Features]:
-    """Clips to train on and clips to validate on, by the plan's seed: a clip's captions stay
-    together."""
-    count = len(features)
-    held = max(4, round(plan.validation * count))
-    if count - held < LEAST_CLIPS:
-        raise TrainingError(
-            f"{count} clips, of which {held} validate; at least {LEAST_CLIPS + 4} that can be "
-            "found and read are needed, and some thousands for heads of use"
-        )
-    order = np.random.default_rng([plan.seed, 1]).permutation(count)
-    return features.take(np.sort(order[held:])), features.take(np.sort(order[:held]))
 
 
 def train(
@@ -110,13 +55,14 @@ def train(
     logit_scale: float,
     run: Run | None = None,
     say: Say = lambda line: None,
+    start: Head | None = None,
 ) -> Trained:
     """Train, or go on where `run` was left; KeyboardInterrupt only with the run on disk.
 
     A run that was interrupted and resumed goes through the same numbers as one that was not: each
     batch depends on the seed and the step alone. Bitwise equal on one machine and thread count.
     """
-    learner = _Learner(_begun(learn, plan), logit_scale)
+    learner = _Learner(*begun(learn, plan, start), logit_scale, plan.only_text)
     optimizer = torch.optim.AdamW(
         [
             {"params": [learner.audio, learner.text], "weight_decay": plan.weight_decay},
@@ -136,8 +82,9 @@ def train(
     with deferred() as interrupts, ProgressLine(plan.steps, unit="steps") as progress:
         while state.step < plan.steps and not state.is_done(plan):
             for group in optimizer.param_groups:
-                group["lr"] = _learning_rate(plan, state.step)
-            loss = learner.loss(*_batch(learn, plan, state.step), plan.ladder)
+                group["lr"] = learning_rate(plan, state.step)
+            audio, text = (torch.from_numpy(x) for x in batch(learn, plan, state.step))
+            loss = learner.loss(audio, text, plan.ladder)
             if not torch.isfinite(loss):
                 raise TrainingError(
                     f"the loss is {loss.item()} at step {state.step}; a smaller --learning-rate "
@@ -158,11 +105,9 @@ def train(
                 _save(run, state, learner, optimizer)
                 saved = time.monotonic()
             interrupts.check()
-    began = learner.began.numpy()
     return Trained(
-        audio=began + state.best["audio"],
-        text=began + state.best["text"],
-        begun=began,
+        audio=learner.audio_began.numpy() + state.best["audio"],
+        text=learner.text_began.numpy() + state.best["text"],
         logit_scale=float(np.exp(state.best["logit_scale"])),
         best_step=state.best_step,
         history=tuple(state.history),
@@ -171,19 +116,19 @@ def train(
 
 
 class _Learner(nn.Module):
-    """What is added to the rotation on each side, and the temperature."""
+    """What is added to the start on each side, and the temperature."""
 
-    def __init__(self, began: Float32, logit_scale: float) -> None:
+    def __init__(self, audio: Float32, text: Float32, logit_scale: float, only_text: bool) -> None:
         super().__init__()
-        self.began = torch.from_numpy(began)
-        self.audio = nn.Parameter(torch.zeros(began.shape))
-        self.text = nn.Parameter(torch.zeros(began.shape))
+        self.audio_began, self.text_began = torch.from_numpy(audio), torch.from_numpy(text)
+        self.audio = nn.Parameter(torch.zeros(audio.shape), requires_grad=not only_text)
+        self.text = nn.Parameter(torch.zeros(text.shape))
         self.logit_scale = nn.Parameter(torch.tensor(math.log(max(1.0, logit_scale))))
         self.clamp()
 
     def loss(self, audio: Tensor, text: Tensor, ladder: tuple[int, ...]) -> Tensor:
         """[B, S], [B, S] -> the symmetric contrastive loss, mean over the ladder."""
-        sides = audio @ (self.began + self.audio), text @ (self.began + self.text)
+        sides = audio @ (self.audio_began + self.audio), text @ (self.text_began + self.text)
         return matryoshka_loss(*sides, self.logit_scale, ladder)
 
     @torch.no_grad()
@@ -230,8 +175,8 @@ class _State:
 def _measured(learner: _Learner, validate: Features, plan: Plan) -> dict[str, Any]:
     """Loss of each clip's first caption in batches of the training's size, and for every rung the
     share of captions whose clip is among the ten best."""
-    audio = np.array((learner.began + learner.audio).numpy())
-    text = np.array((learner.began + learner.text).numpy())
+    audio = np.array((learner.audio_began + learner.audio).numpy())
+    text = np.array((learner.text_began + learner.text).numpy())
     first = validate.said[:-1]
     sounds, texts = validate.sounds(audio), validate.texts @ text
     parts = max(1, round(len(validate) / plan.batch))
@@ -258,45 +203,6 @@ def recall_at(texts: Float32, sounds: Float32, owners: Int64, k: int = 10) -> fl
     return float(np.mean((scores >= own).sum(axis=1) <= k))
 
 
-def _batch(learn: Features, plan: Plan, step: int) -> tuple[Tensor, Tensor]:
-    """Batch number `step`: of each drawn clip one window and one caption, with noise."""
-    rng = np.random.default_rng([plan.seed, 2, step])
-    clips = rng.choice(len(learn), min(plan.batch, len(learn)), replace=False)
-
-    def one(rows: Float32, starts: Int64) -> Tensor:
-        counts = (starts[1:] - starts[:-1])[clips]
-        drawn = rows[starts[clips] + (rng.random(len(clips)) * counts).astype(np.int64)]
-        noise = rng.standard_normal(drawn.shape, np.float32) / math.sqrt(drawn.shape[1])
-        return functional.normalize(torch.from_numpy(drawn + plan.noise * noise), dim=-1)
-
-    return one(learn.windows, learn.starts), one(learn.texts, learn.said)
-
-
-def _learning_rate(plan: Plan, step: int) -> float:
-    """Linear warm-up, then half a cosine to nothing."""
-    warm = min(plan.warmup_steps, plan.steps // 2)
-    if step < warm:
-        return plan.learning_rate * (step + 1) / warm
-    return plan.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / (plan.steps - warm)))
-
-
-def _begun(learn: Features, plan: Plan) -> Float32:
-    """[S, D]: where a run begins; orthonormal columns."""
-    dim = plan.ladder[-1]
-    if plan.start == "rotation":
-        return rotation.fit(learn.texts, learn.windows)[:, :dim].copy()
-    source = learn.texts.shape[1]
-    if plan.start == "own":
-        return np.eye(source, dim, dtype=np.float32)
-    return random_rotation(source, plan.seed)[:, :dim].copy()
-
-
-def random_rotation(dim: int, seed: int) -> Float32:
-    """An orthogonal matrix [dim, dim] that orders nothing."""
-    normal = np.random.default_rng([seed, 3]).standard_normal((dim, dim))
-    return np.asarray(np.linalg.qr(normal)[0], np.float32)
-
-
 def _digest(learn: Features, validate: Features, plan: Plan) -> str:
     """Of all that a run's numbers depend on, the machine apart."""
     state = hashlib.sha256(json.dumps(asdict(plan), sort_keys=True).encode())
@@ -308,7 +214,8 @@ def _digest(learn: Features, validate: Features, plan: Plan) -> str:
 
 def _save(run: Run, state: _State, learner: _Learner, optimizer: torch.optim.Optimizer) -> None:
     tensors = {f"now.{name}": value for name, value in learner.arrays().items()}
-    tensors["began"] = learner.began.numpy()
+    tensors["began.audio"] = learner.audio_began.numpy()
+    tensors["began.text"] = learner.text_began.numpy()
     tensors |= {f"best.{name}": value for name, value in state.best.items()}
     for place, moments in optimizer.state_dict()["state"].items():
         for name, value in moments.items():
@@ -337,7 +244,8 @@ def _resumed(
     state.losses, state.history = list(facts["losses"]), list(facts["history"])
     state.best = {name: tensors[f"best.{name}"] for name in learner.arrays()}
     # Another build of LAPACK fits another rotation in its last digits.
-    learner.began = torch.from_numpy(tensors["began"])
+    learner.audio_began = torch.from_numpy(tensors["began.audio"])
+    learner.text_began = torch.from_numpy(tensors["began.text"])
     with torch.no_grad():
         for name, parameter in learner.named_parameters():
             parameter.copy_(torch.from_numpy(tensors[f"now.{name}"]))

@@ -30,10 +30,13 @@ class Interrupts:
 def deferred() -> Iterator[Interrupts]:
     """Ctrl-C is only noted in this block; a second one stops at once.
 
-    Outside the main thread, where Python takes no signals, nothing changes.
+    Outside the main thread, where Python takes no signals, and where Ctrl-C is ignored or not
+    Python's to handle, nothing changes.
     """
     interrupts = Interrupts()
-    if threading.current_thread() is not threading.main_thread():
+    before = signal.getsignal(signal.SIGINT)
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or before in (None, signal.SIG_IGN):
         yield interrupts
         return
 
@@ -41,7 +44,7 @@ def deferred() -> Iterator[Interrupts]:
         interrupts.came = True
         signal.signal(signal.SIGINT, before)
 
-    before = signal.signal(signal.SIGINT, note)
+    signal.signal(signal.SIGINT, note)
     try:
         yield interrupts
     finally:

@@ -50,6 +50,11 @@ class Head:
         factor = self.shortlist_per_sqrt_row
         return {} if factor is None else {"shortlist_per_sqrt_row": factor}
 
+    def of_sounds(self) -> bytes:
+        """What of a head decides where sounds lie, for the id of a space: other texts, however
+        they were made, need no re-embedding."""
+        return save(Head(self.matrix, "fitted"))
+
     def licences(self, before: Mapping[str, str]) -> dict[str, str]:
         """A manifest's licences with the pairs among the training data."""
         name = self.provenance.get("pairs", {}).get("file")

@@ -15,7 +15,7 @@ from clap_engine.encoders import AudioEncoder, TextEncoder
 from clap_engine.engine import load
 from clap_export import bundle_heads, cli, rotation
 from clap_export.errors import HeadError
-from clap_export.head_training import random_rotation
+from clap_export.head_plan import random_rotation
 from clap_export.pack import write_bundle
 from clap_export.probes import Sizes
 from clap_export.rotation import Head
@@ -104,6 +104,9 @@ def test_other_texts_leave_the_space_as_it_is(mini: Bundle, made: Bundle) -> Non
     other = Head(head().matrix, "trained", -head().matrix, (8, 32, 64))
     manifest, _ = bundle_heads.with_head(mini, other, SIZES)
     assert manifest.space_id == made.manifest.space_id
+    still = Head(np.eye(512, dtype=np.float32), "trained", random_rotation(512, 1))
+    manifest, _ = bundle_heads.with_head(mini, still, SIZES)
+    assert manifest.space_id == mini.manifest.space_id
 
 
 def test_a_rotation_put_on_and_taken_off_is_nothing(mini: Bundle, tmp_path: Path) -> None:

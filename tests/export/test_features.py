@@ -16,12 +16,12 @@ import soundfile
 from clap_engine.arrays import Float32, l2_normalize
 from clap_engine.mel import LogMel
 from clap_export import features, pairs
+from clap_export.clip_files import Clip, ClipFile
 from clap_export.embedder import Embedder
 from clap_export.errors import PairsError, TrainingError
 from clap_export.features import Features
 from clap_export.graphs.builder import GraphBuilder
 from clap_export.native_towers import NativeTowers
-from clap_export.pairs import Clip, ClipFile
 
 pytestmark = pytest.mark.export
 
@@ -194,3 +194,10 @@ def test_a_long_caption_is_cut_and_said(tmp_path: Path) -> None:
     said: list[str] = []
     features.embed([clip], pair_files.mini(), tmp_path / "c", said.append)
     assert any("1 captions are longer than the model reads" in line for line in said)
+
+
+def test_a_caption_that_cannot_be_read_is_named(clips: Sequence[Clip], tmp_path: Path) -> None:
+    clip = clips[0]
+    assert isinstance(clip, ClipFile)
+    with pytest.raises(PairsError, match=r"caption '\\x00\\x01': .*correct it in the CSV"):
+        features.embed([replace(clip, captions=("\0\1",))], pair_files.mini(), tmp_path)

@@ -9,8 +9,8 @@ from clap_engine.arrays import Float32, l2_normalize
 from clap_export import head_report, rotation
 from clap_export.errors import TrainingError
 from clap_export.features import Features
+from clap_export.head_plan import random_rotation
 from clap_export.head_report import TOP, compare, table
-from clap_export.head_training import random_rotation
 from clap_export.rotation import Head
 
 pytestmark = pytest.mark.export

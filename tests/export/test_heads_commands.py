@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import json
 import os
+import re
+import shlex
 import signal
 from pathlib import Path
 
@@ -43,7 +47,7 @@ def test_train_fit_and_report_on_the_bundle_that_ships(
     assert cli.main(["train", "heads", *words(folder, "--out", trained), *QUICK]) == 0
     said = capsys.readouterr().out
     assert "pairs.csv: 40 rows, 40 clips found" in said
-    assert "recall@10 by rung, rotation -> trained" in said or "nothing better" in said
+    assert "recall@10 by rung, own -> trained" in said or "nothing better" in said
     work = tmp_path / "heads" / "trained.npz.work"
     assert {p.name for p in work.iterdir()} >= {"loss.png", "recall.png", "history.jsonl"}
     head = rotation.load(trained, 512)
@@ -69,6 +73,20 @@ def test_train_fit_and_report_on_the_bundle_that_ships(
     assert out.read_text() in said
 
 
+def test_a_given_head_is_the_start_and_texts_alone_may_move(folder: Path, tmp_path: Path) -> None:
+    """What collections are bound to keeps its bytes."""
+    first, second = tmp_path / "first.npz", tmp_path / "second.npz"
+    command = ["train", "heads", *words(folder), *QUICK]
+    assert cli.main([*command, "--start", "rotation", "--out", str(first)]) == 0
+    more = ["--start", str(first), "--only-text", "--out", str(second)]
+    assert cli.main([*command, *more]) == 0
+    before, after = (rotation.load(path, 512) for path in (first, second))
+    np.testing.assert_array_equal(before.matrix, after.matrix)
+    assert before.of_sounds() == after.of_sounds()
+    assert after.provenance["plan"]["start"].startswith("head of sha256 ")
+    assert after.provenance["plan"]["only_text"] is True
+
+
 def test_stopped_and_resumed_the_file_has_the_same_bytes(
     folder: Path,
     tmp_path: Path,
@@ -77,7 +95,7 @@ def test_stopped_and_resumed_the_file_has_the_same_bytes(
 ) -> None:
     whole, cut = tmp_path / "whole.npz", tmp_path / "cut.npz"
     assert cli.main(["train", "heads", *words(folder, "--out", whole), *QUICK]) == 0
-    real, steps = head_training._batch, []
+    real, steps = head_training.batch, []
 
     def pressed(*arguments):  # type: ignore[no-untyped-def]
         steps.append(arguments[-1])
@@ -85,7 +103,7 @@ def test_stopped_and_resumed_the_file_has_the_same_bytes(
             os.kill(os.getpid(), signal.SIGINT)
         return real(*arguments)
 
-    monkeypatch.setattr(head_training, "_batch", pressed)
+    monkeypatch.setattr(head_training, "batch", pressed)
     command = ["train", "heads", *words(folder, "--out", cut), *QUICK]
     assert cli.main(command) == 130
     assert not cut.exists()
@@ -197,6 +215,24 @@ def test_help_says_what_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
         assert "--bundle-source WHAT" in shown
     assert cli.main(["--help"]) == 0
     assert "train heads" in capsys.readouterr().out
+
+
+def documented() -> list[str]:
+    page = Path(__file__).resolve().parents[2] / "docs" / "heads.md"
+    if not page.is_file():
+        return []  # the tests run beside an installed package, too
+    blocks = re.findall(r"^```sh\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    return [line.split("#")[0] for line in lines if line.startswith("clap-export ")]
+
+
+@pytest.mark.parametrize("command", documented())
+def test_a_command_in_the_docs_is_one(command: str) -> None:
+    arguments = shlex.split(command)[1:]
+    verb = next(v for v in cli.VERBS if arguments[: len(v.words.split())] == v.words.split())
+    parser = argparse.ArgumentParser(verb.words)
+    importlib.import_module(verb.module).configure(parser)
+    parser.parse_args(arguments[len(verb.words.split()) :])
 
 
 def test_history_is_kept_as_lines(folder: Path, tmp_path: Path) -> None:

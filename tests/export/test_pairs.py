@@ -11,9 +11,9 @@ import pytest
 import soundfile
 
 from clap_engine.errors import AudioError
-from clap_export import pairs
+from clap_export import clip_files, pairs
+from clap_export.clip_files import ClipFile
 from clap_export.errors import PairsError
-from clap_export.pairs import ClipFile
 
 pytestmark = pytest.mark.export
 
@@ -128,9 +128,9 @@ def test_a_file_that_is_neither_clip_nor_recording_is_refused(tmp_path: Path) ->
 
 def test_a_long_clip_gives_no_more_windows_than_allowed(tmp_path: Path) -> None:
     towers = pair_files.mini()
-    sound(tmp_path / "long.wav", (pairs.MAX_WINDOWS + 9) * towers.spec.window_s)
+    sound(tmp_path / "long.wav", (clip_files.MAX_WINDOWS + 9) * towers.spec.window_s)
     clip = ClipFile("long", tmp_path / "long.wav", ("a tone",))
-    assert len(clip.windows(towers.spec, towers.log_mel())) == pairs.MAX_WINDOWS
+    assert len(clip.windows(towers.spec, towers.log_mel())) == clip_files.MAX_WINDOWS
 
 
 def test_another_file_of_the_same_name_is_another_clip(tmp_path: Path) -> None:

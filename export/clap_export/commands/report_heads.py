@@ -12,11 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from clap_engine.storage import write_atomic
-from clap_export import features, head_report, rotation
+from clap_export import features, head_choice, head_report, rotation
 from clap_export.commands import heads_args
-from clap_export.errors import HeadError
 from clap_export.head_choice import DIM, ladder_of
-from clap_export.head_training import random_rotation
+from clap_export.head_plan import random_rotation
 from clap_export.rotation import Head
 
 Say = Callable[[str], None]
@@ -24,7 +23,8 @@ Say = Callable[[str], None]
 EPILOG = """\
 For each rung d: the share of the ten best by all dims that a shortlist of the K best by d dims
 holds, so what an exact rerank can find; and how often a right clip is among the ten best by d dims
-alone: a caption's own clip (R@10), or with --corpus any clip that has what it claims (hit@10).
+alone: a caption's own clip (R@10), or with --corpus any clip that has what it claims (hit@10). Of
+many captions 4,000 are drawn.
 A model whose space is trained for prefixes already, such as clap-mini, is also shown turned at
 random: the same scores, and what plain truncation of a space that nobody ordered looks like."""
 
@@ -55,9 +55,7 @@ def run(args: argparse.Namespace, say: Say) -> int:
     pairs, corpus = heads_args.clips(args, towers, say)
     for path in args.heads:
         head = rotation.load(path, towers.dim)
-        made_for = head.provenance.get("source", {}).get("sha256", towers.digest)
-        if made_for != towers.digest:
-            raise HeadError(f"{path} was made for weights of sha256 {made_for[:12]}, not these")
+        head_choice.check_origin(head, towers.digest, path)
         if head.provenance.get("pairs", {}).get("sha256") == pairs.sha256:
             say(f"note: {path} was made from these very pairs; its rows flatter it")
         heads[f"{head.kind}: {path.stem}"] = head
