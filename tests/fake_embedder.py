@@ -21,6 +21,8 @@ from clap_engine.errors import AudioError, TextError
 
 DIM = 512
 WINDOW_S = 5.0
+# Where a test that needs no real disk runs eight times as fast: memory, on Linux.
+FAST_DISK = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
 def hashed(data: bytes, rows: int) -> Float32:

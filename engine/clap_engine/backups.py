@@ -78,18 +78,19 @@ def _fill(folder: Path, draft: Path, check: Callable[[], None]) -> State:
     """Make the draft a whole collection; the state that it holds."""
     unnamed = draft / f"{DATABASE}.draft"
     with closing(Catalogue(folder / DATABASE, read_only=True)) as own:
-        for _ in range(_TRIES):
+        for tries_left in reversed(range(_TRIES)):
             _clear(draft)
-            has_files = _copy_files(own.state(), folder, draft)
+            before = own.state()
+            why = _copy_files(before, folder, draft)
             with own.snapshot():
                 state = own.state()
+                if state.generation != before.generation:
+                    why = "others took their place while they were copied"
+                    if tries_left:
+                        continue
                 check()
-                if has_files and state.header_size and not _is_there(draft, state.generation):
-                    continue  # the writer published another one meanwhile
                 own.copy_to(unnamed, check)
             break
-        else:
-            raise IntegrityError(f"{folder} changes too fast to be copied; try again")
     check()
     with closing(Catalogue(unnamed, read_only=False)) as copied:
         problems = copied.problems()
@@ -98,7 +99,9 @@ def _fill(folder: Path, draft: Path, check: Callable[[], None]) -> State:
     if problems:
         raise IntegrityError(f"{folder} was not copied: {problems[0]}; verify it")
     storage.rename(unnamed, draft / DATABASE)
-    if state.header_size and not _is_there(draft, state.generation):
+    if why and state.header_size:
+        log.warning("the copy of %s gets derived files of its own: %s", folder, why)
+        storage.remove_tree(draft / GENERATIONS)
         _rebuild(draft, check)
     return state
 
@@ -113,24 +116,18 @@ def _clear(draft: Path) -> None:
                 entry.unlink()
 
 
-def _copy_files(state: State, folder: Path, draft: Path) -> bool:
-    """Copy the generation that `state` points at; False where that can't be had."""
+def _copy_files(state: State, folder: Path, draft: Path) -> str:
+    """Copy the generation that `state` points at, or say why it can't be had."""
     if not state.header_size:
-        return True
+        return ""
     digest = storage.FileDigest(state.header_size, state.header_sha256)
     try:
         generation.copy(folder / GENERATIONS, state.generation, digest, draft / GENERATIONS)
     except storage.StorageError:
         raise  # the disk is full or failing: the rest would not fit either
     except ClapError as error:
-        log.warning("the copy gets derived files of its own: %s", error)
-        storage.remove_tree(draft / GENERATIONS)
-        return False
-    return True
-
-
-def _is_there(draft: Path, number: int) -> bool:
-    return generation.path_of(draft / GENERATIONS, number).is_dir()
+        return str(error)
+    return ""
 
 
 def _rebuild(draft: Path, check: Callable[[], None]) -> None:

@@ -44,9 +44,6 @@ def _backed_up(sounds: Collection) -> None:
         assert not place.exists()
         assert not (place.with_name(f".{place.name}.draft") / "collection.sqlite").exists()
         raise
-    with Collection.open(place, embedder=FakeEmbedder()) as copy:
-        assert copy.keys() == ["b", "c"]
-        assert copy.verify() == []
 
 
 # The keys that are there after each step.
@@ -144,6 +141,9 @@ def run_program(folder: Path, fault: Fault, monkeypatch: pytest.MonkeyPatch, tar
     assert sounds.verify() == []
     assert {h.key for h in sounds.search(ROWS[0], k=9, shortlist="all").hits} == expected
     sounds.close()
+    with Collection.open(folder.with_name(f"{folder.name}.copy"), embedder=FakeEmbedder()) as copy:
+        assert set(copy.keys()) == expected
+        assert copy.verify() == []
     leftover = [e.name for e in (folder / "generations").iterdir()]
     assert len(leftover) == 1, leftover
     return struck
@@ -158,15 +158,16 @@ CASES = [
 
 @pytest.mark.parametrize(("target", "kind", "after"), CASES)
 def test_every_nth_operation_may_fail(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, kind: str, after: bool
+    quick_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, kind: str, after: bool
 ) -> None:
     struck, n = True, 0
     while struck:
         n += 1
         fault = Fault(n, error_of(kind), after=after)
-        struck = run_program(tmp_path / str(n), fault, monkeypatch, target)
+        struck = run_program(quick_path / str(n), fault, monkeypatch, target)
         assert struck == (fault.count >= n), "the fault was swallowed"
-        shutil.rmtree(tmp_path / str(n))
+        shutil.rmtree(quick_path / str(n))
+        shutil.rmtree(quick_path / f"{n}.copy")
     assert n > 50, "the program has more operations than that: were they counted?"
 
 
@@ -249,7 +250,7 @@ def test_a_read_only_folder_is_a_typed_error(tmp_path: Path) -> None:
         Collection.open(tmp_path / "c", embedder=FakeEmbedder(), create=True)
 
 
-def test_the_fault_test_can_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fault_test_can_fail(quick_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its control: a commit that is not atomic is caught."""
 
     def torn(self: Database) -> Any:
@@ -267,7 +268,7 @@ def test_the_fault_test_can_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", RebuildWarning)
-                run_program(tmp_path / str(n), Fault(n, error_of("ioerr")), monkeypatch, "sqlite")
+                run_program(quick_path / str(n), Fault(n, error_of("ioerr")), monkeypatch, "sqlite")
         except (AssertionError, ClapError):
             caught += 1
     assert caught

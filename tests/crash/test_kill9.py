@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -13,7 +14,8 @@ from fake_embedder import FakeEmbedder, child_environment, hashed
 
 from clap_engine.collection import Collection
 
-# Adds, updates, removes and rebuilds for ever; a line on stdout acknowledges what is durable.
+# Adds, updates, removes, rebuilds (also in the background), compacts and backs up for ever; a line
+# on stdout acknowledges what is durable.
 WRITER = """
 import os, random, sys
 from clap_engine import ingest, planner
@@ -29,7 +31,7 @@ def tell(line):
     os.write(1, (line + "\\n").encode())
 
 def run(sounds):
-    number = 0
+    number = copies = 0
     while True:
         keys = [f"{name}-{number + i}" for i in range(rng.randint(1, 12))]
         number += len(keys)
@@ -48,6 +50,12 @@ def run(sounds):
                 tell(f"-{key}")
         if rng.random() < 0.2:
             sounds.rebuild()
+        if rng.random() < 0.1:
+            sounds.compact()
+        if rng.random() < 0.15:
+            copies += 1
+            sounds.backup(f"{folder}-{name}-{copies}.copy")
+            tell(f"#{name}-{copies}")
 
 sounds = Collection.open(folder, embedder=FakeEmbedder(), create=True)
 tell("open")
@@ -99,7 +107,7 @@ def rounds(folder: Path, count: int) -> None:
     rng = random.Random(20)
     there: set[str] = set()
     gone: set[str] = set()
-    shared = ("", 0)
+    shared, told = ("", 0), 0
     for i in range(count):
         for line in killed_writer(folder, f"r{i}", rng.uniform(0, 0.6)):
             if line[0] == "+":
@@ -107,6 +115,9 @@ def rounds(folder: Path, count: int) -> None:
             elif line[0] == "-":
                 there.discard(line[1:])
                 gone.add(line[1:])
+            elif line[0] == "#":
+                told += 1
+                assert folder.with_name(f"{folder.name}-{line[1:]}.copy").is_dir()
             else:
                 name, number = line[1:].split()
                 shared = (name, int(number))
@@ -115,11 +126,17 @@ def rounds(folder: Path, count: int) -> None:
         unsure = [fault for fault in faults if fault.startswith(f"lost r{i}-")]
         assert faults == unsure[:1], (i, faults)
         there -= {fault.removeprefix("lost ") for fault in unsure[:1]}
+        # A backup that was cut off has no name: whatever has one is whole.
+        for copy in folder.parent.glob(f"{folder.name}-*.copy"):
+            with Collection.open(copy, embedder=FakeEmbedder()) as sounds:
+                assert sounds.verify() == []
+            shutil.rmtree(copy)
     assert len(there) > count, "the writers were killed before they did anything"
+    assert told, "no backup was ever finished"
 
 
 def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
-    rounds(tmp_path / "c", 15)
+    rounds(tmp_path / "c", 30)
 
 
 @pytest.mark.slow
