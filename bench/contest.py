@@ -34,13 +34,16 @@ from typing import Any
 import numpy as np
 
 import machine
-from contenders import BUILD_THREADS, CONTENDERS
+from contender import BUILD_THREADS
+from contenders import CONTENDERS
 from vectors import Vectors
 
 WORKER = Path(__file__).with_name("worker.py")
 BURST = 10
 # Exact searches for each burst of a contender's.
-EXACT_BURST = {10_000: 10, 100_000: 5}
+EXACT_BURST = {10_000: 5, 100_000: 2}
+# A setting is measured for so long at most, but with 50 queries at least.
+SECONDS, QUERIES_MIN = 40.0, 50
 # A sweep ends at the setting that finds this much.
 ENOUGH = 0.998
 NEEDS = {
@@ -179,7 +182,7 @@ def measure(
 
 def _point(process: Process, exact: Process, vectors: Vectors, queries: int) -> dict[str, Any]:
     """Recall and milliseconds of one setting, exact numpy search in between."""
-    truth, turns = vectors.truth(), EXACT_BURST.get(vectors.count, 2 if queries > 50 else 10)
+    truth, turns = vectors.truth(), EXACT_BURST.get(vectors.count, 1)
     process.ask("run", start=-BURST, count=BURST)  # queries that are not measured
     exact.ask("run", start=-1, count=1)
     ours: list[float] = []
@@ -187,7 +190,10 @@ def _point(process: Process, exact: Process, vectors: Vectors, queries: int) -> 
     processor: list[float] = []
     base_processor: list[float] = []
     shares: list[float] = []
+    end = time.monotonic() + SECONDS
     for start in range(0, queries, BURST):
+        if start >= QUERIES_MIN and time.monotonic() > end:
+            break
         done = process.ask("run", start=start, count=min(BURST, queries - start))
         ours += done["ms"]
         processor += done["processor_ms"]
@@ -220,7 +226,7 @@ def row(
     results: Path,
     work: Path,
     *,
-    queries: int = 300,
+    queries: int = 500,
     minutes: float = 30,
     lock: Path | None = None,
     nice: int = 0,
@@ -262,7 +268,7 @@ def main() -> None:
                         help=f"of {', '.join(CONTENDERS)}")  # fmt: skip
     parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("--work", type=Path, default=Path("work"), help="for what is built")
-    parser.add_argument("--queries", type=int, default=300)
+    parser.add_argument("--queries", type=int, default=500)
     parser.add_argument("--build-minutes", type=float, default=30)
     parser.add_argument("--stage", choices=("build", "both"), default="both")
     parser.add_argument("--nice", type=int, default=0, help="of the build")

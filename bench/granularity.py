@@ -26,6 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ import numpy as np
 import machine
 from clap_engine import engine as engines
 from clap_engine import planner
-from clap_engine.arrays import Float32, Int64, l2_normalize
+from clap_engine.arrays import Float16, Float32, l2_normalize
 from clap_engine.collection import Collection
 from clap_engine.index import coarse
 from clap_engine.index.vectors import pack, widen
@@ -91,55 +92,63 @@ def batches(vectors: Path, clips: int, varied: float) -> Iterator[tuple[int, Flo
 
 
 def make(arguments: argparse.Namespace) -> None:
-    """The collections that are not there yet, and the exact answers over windows."""
-    work, vectors = arguments.work, arguments.vectors
-    work.mkdir(parents=True, exist_ok=True)
+    """The collections, of the same clips, and the exact answers over their windows."""
+    arguments.work.mkdir(parents=True, exist_ok=True)
     ends = WINDOW_S * np.arange(1, WINDOWS + 1)
     spans = np.stack([ends - WINDOW_S, ends], axis=1)
     if not arguments.graph:
         coarse.is_available = lambda: False
     # One generation at the end, not one for each twentieth that is added.
     planner.TAIL_MIN_ROWS = 1 << 40
-    with engines.load(threads=1) as engine:
-        for granularity in arguments.granularity:
-            if (work / granularity).exists():
-                continue
+    best, likeness = Best(asked(arguments)), []
+    with ExitStack() as stack:
+        engine = stack.enter_context(engines.load(threads=1))
+        opened, stored_s = {}, dict.fromkeys(arguments.granularity, 0.0)
+        for name in arguments.granularity:
+            sounds = engine.collection(arguments.work / name, create=True, granularity=name)
+            opened[name] = stack.enter_context(sounds)
+        for start, made in batches(arguments.vectors, arguments.clips, arguments.varied):
+            packed = pack(made.reshape(-1, made.shape[-1])).reshape(made.shape)
+            clips = [clip_of(start + i, rows, spans) for i, rows in enumerate(packed)]
+            for name, sounds in opened.items():
+                begun = time.perf_counter()
+                sounds.put(clips)
+                stored_s[name] += time.perf_counter() - begun
+            best.add(start, packed)
+            means = l2_normalize(made.mean(axis=1))
+            likeness.append(np.einsum("cwd,cd->cw", made, means).mean(axis=1))
+        for name, sounds in opened.items():
             begun = time.perf_counter()
-            draft = work / f"{granularity}.draft"
-            with engine.collection(draft, create=True, granularity=granularity) as sounds:
-                for start, made in batches(vectors, arguments.clips, arguments.varied):
-                    sounds.put([clip_of(start + i, rows, spans) for i, rows in enumerate(made)])
-                stored_s = time.perf_counter() - begun
-                sounds.rebuild()
-            draft.rename(work / granularity)
-            say(made=granularity, stored_s=stored_s, built_s=time.perf_counter() - begun - stored_s)
-    if not (work / "truth.npy").exists():
-        np.save(work / "truth.npy", truth(arguments))
-
-
-def clip_of(number: int, rows: Float32, spans: Any) -> NewClip:
-    """Clip `number`, named by it."""
-    duration_s = float(spans[-1, 1])
-    return NewClip(str(number), None, None, None, "", duration_s, "{}", pack(rows), spans)
-
-
-def truth(arguments: argparse.Namespace) -> Int64:
-    """[Q, K]: the clips whose best windows are best, by brute force over float16 windows."""
-    queries = asked(arguments)
-    scores = np.zeros((len(queries), 0), np.float32)
-    clips = np.zeros((len(queries), 0), np.int64)
-    likeness = []
-    for start, made in batches(arguments.vectors, arguments.clips, arguments.varied):
-        rows = widen(pack(made.reshape(-1, made.shape[-1])))
-        best = (queries @ rows.T).reshape(len(queries), len(made), WINDOWS).max(axis=2)
-        scores = np.concatenate([scores, best], axis=1)
-        numbers = np.broadcast_to(np.arange(start, start + len(made)), best.shape)
-        clips = np.concatenate([clips, numbers], axis=1)
-        order = np.argsort(-scores, axis=1, kind="stable")[:, :K]
-        scores, clips = (np.take_along_axis(one, order, 1) for one in (scores, clips))
-        likeness.append(np.einsum("cwd,cd->cw", made, l2_normalize(made.mean(axis=1))).mean(axis=1))
+            sounds.rebuild()
+            built_s = round(time.perf_counter() - begun, 1)
+            say(made=name, stored_s=round(stored_s[name], 1), built_s=built_s)
+    np.save(arguments.work / "truth.npy", best.clips)
     say(window_to_mean=quantiles(np.concatenate(likeness)))
-    return clips
+
+
+def clip_of(number: int, packed: Float16, spans: Any) -> NewClip:
+    """Clip `number`, named by it."""
+    return NewClip(str(number), None, None, None, "", float(spans[-1, 1]), "{}", packed, spans)
+
+
+class Best:
+    """The clips [Q, K] whose best windows are best, by brute force over float16 windows."""
+
+    def __init__(self, queries: Float32) -> None:
+        self._queries = queries
+        self._scores = np.zeros((len(queries), 0), np.float32)
+        self.clips = np.zeros((len(queries), 0), np.int64)
+
+    def add(self, start: int, packed: Float16) -> None:
+        """Clips [C, WINDOWS, D], the first of which has the number `start`."""
+        rows = widen(packed.reshape(-1, packed.shape[-1]))
+        found = (self._queries @ rows.T).reshape(len(self._queries), *packed.shape[:2]).max(axis=2)
+        numbers = np.broadcast_to(np.arange(start, start + len(packed)), found.shape)
+        scores = np.concatenate([self._scores, found], axis=1)
+        clips = np.concatenate([self.clips, numbers], axis=1)
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :K]
+        self._scores = np.take_along_axis(scores, order, 1)
+        self.clips = np.take_along_axis(clips, order, 1)
 
 
 def asked(arguments: argparse.Namespace) -> Float32:

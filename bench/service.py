@@ -26,14 +26,16 @@ from typing import Any
 
 import numpy as np
 
-import contenders
 import machine
+import ours
 from clap_engine.collection import Collection
 from clap_engine.engine import load
-from contest import BURST, alone, build
+from contender import K
+from contest import alone
+from freshness import fresh
+from trial import Trial, in_turns, percentiles, searched
 from vectors import BUNDLE, Vectors
 
-K = contenders.K
 YEAR = 1984
 # What must be reached at a million rows.
 DUE = {
@@ -43,78 +45,12 @@ DUE = {
     "fresh": ("busy p99 over idle p99, at most", 1.5),
     "ingest": ("windows a second, at least", 15_000.0),
 }
-ADDS_PER_S = 100
-WRITER = "write"
-
-
-class Trial:
-    """What every trial starts from: vectors and a tuned collection of them."""
-
-    def __init__(
-        self,
-        vectors: Vectors,
-        work: Path,
-        queries: int,
-        lock: Path | None = None,
-        seconds: float = 8.0,
-    ) -> None:
-        """`seconds` is how long each turn lasts where time decides, not a number of queries."""
-        self.vectors, self.queries, self.lock, self.seconds = vectors, queries, lock, seconds
-        self.work = work / str(vectors.count)
-        self.tuned = self.work / "ours-99"
-
-    def prepare(self) -> Path:
-        """The tuned collection, built where it is missing."""
-        build("ours-99", self.vectors, self.tuned, 600, 0)
-        return self.tuned
-
-    def copy(self, name: str) -> Path:
-        """A copy of the tuned collection."""
-        folder = self.work / f"service-{name}"
-        contenders.copy(self.prepare(), folder)
-        return folder
-
-    def asked(self) -> list[Any]:
-        """Queries, in order."""
-        return [*self.vectors.queries[: self.queries]]
-
-
-def _searched(collection: Collection, query: Any, **options: Any) -> tuple[float, list[int]]:
-    """Milliseconds and rows of one search."""
-    start = time.perf_counter()
-    hits = collection.search(query, k=K, **options).hits
-    return 1e3 * (time.perf_counter() - start), [int(hit.key) for hit in hits]
-
-
-def _in_turns(
-    ways: dict[str, Callable[[Any], tuple[float, list[int]]]], queries: list[Any]
-) -> dict[str, tuple[list[float], list[list[int]]]]:
-    """Milliseconds and rows of each way, in alternating bursts over the same queries."""
-    found: dict[str, tuple[list[float], list[list[int]]]] = {name: ([], []) for name in ways}
-    for way in ways.values():
-        for query in queries[-BURST:]:
-            way(query)
-    for start in range(0, len(queries), BURST):
-        for name, way in ways.items():
-            for query in queries[start : start + BURST]:
-                ms, rows = way(query)
-                found[name][0].append(ms)
-                found[name][1].append(rows)
-    return found
-
-
-def percentiles(ms: list[float]) -> dict[str, float]:
-    """p50, p99 and how many."""
-    return {
-        "p50_ms": float(np.percentile(ms, 50)), "p99_ms": float(np.percentile(ms, 99)),
-        "n": len(ms),
-    }  # fmt: skip
 
 
 def filtered(trial: Trial) -> dict[str, Any]:
     """One row in a hundred may be found: the first search and the later ones, against no filter."""
     folder, vectors = trial.copy("filtered"), trial.vectors
-    years = np.array([contenders.year_of(row) for row in range(vectors.count)])
+    years = np.array([ours.year_of(row) for row in range(vectors.count)])
     truth = vectors.truth(years == YEAR, f"year-{YEAR}")
     every = vectors.truth()
     with load(BUNDLE, threads=1) as engine:
@@ -124,12 +60,12 @@ def filtered(trial: Trial) -> dict[str, Any]:
             declare_s = time.perf_counter() - start
         with alone(trial.lock), engine.collection(folder) as collection:
             queries, where = trial.asked(), {"year": YEAR}
-            _searched(collection, queries[0])
-            first_ms, _ = _searched(collection, queries[0], where=where)
-            done = _in_turns(
+            searched(collection, queries[0])
+            first_ms, _ = searched(collection, queries[0], where=where)
+            done = in_turns(
                 {
-                    "unfiltered": lambda query: _searched(collection, query),
-                    "filtered": lambda query: _searched(collection, query, where=where),
+                    "unfiltered": lambda query: searched(collection, query),
+                    "filtered": lambda query: searched(collection, query, where=where),
                 },
                 queries,
             )
@@ -188,87 +124,13 @@ def _reopened(trial: Trial, folder: Path) -> dict[str, Any]:
     return {"value": float(np.median(taken)), "first_s": taken, "open_s": opened}
 
 
-def fresh(trial: Trial) -> dict[str, Any]:
-    """Searching while another process adds, with a tail of 2 %, against a collection at rest."""
-    idle, busy = trial.prepare(), trial.copy("fresh")
-    tail = trial.vectors.count // 50
-    rows = np.array(trial.vectors.rows[:tail])
-    with load(BUNDLE, threads=1) as engine:
-        with engine.collection(busy) as collection:
-            collection.put(_again(rows, 0))
-            generation = collection.info()["generation"]
-        command = [sys.executable, __file__, "--vectors", str(trial.vectors.folder)]
-        command += ["--rows", str(trial.vectors.count), "--only", WRITER, "--work", str(busy)]
-        with (
-            alone(trial.lock),
-            engine.collection(idle, read_only=True) as still,
-            engine.collection(busy, read_only=True) as moving,
-        ):
-            ways = {
-                "idle": lambda query: _searched(still, query),
-                "busy": lambda query: _searched(moving, query),
-            }
-            figures: dict[str, list[float]] = {"idle": [], "busy": []}
-            added = []
-            for turn in range(4):
-                name = ("idle", "busy")[turn % 2]
-                writer = subprocess.Popen(command, stdin=subprocess.PIPE) if turn % 2 else None
-                if writer is not None:
-                    time.sleep(3)  # its imports
-                before = len(moving)
-                start = time.perf_counter()
-                while time.perf_counter() - start < trial.seconds:
-                    for query in trial.asked()[:50]:
-                        figures[name].append(ways[name](query)[0])
-                added.append((len(moving) - before) / (time.perf_counter() - start))
-                if writer is not None:
-                    writer.communicate(b"")
-            after = moving.info()
-    done = {name: percentiles(ms) for name, ms in figures.items()}
-    return {
-        **done, "adds_per_s": max(added), "tail_rows": after["tail_rows"],
-        "rebuilds": after["generation"] - generation,
-        "value": done["busy"]["p99_ms"] / done["idle"]["p99_ms"],
-        "p50_ratio": done["busy"]["p50_ms"] / done["idle"]["p50_ms"],
-    }  # fmt: skip
-
-
-def _again(rows: Any, start: int) -> list[Any]:
-    """Clips of rows under new keys, all numbers still."""
-    return contenders.clips_of(range(10_000_000 + start, 10_000_000 + start + len(rows)), rows,
-                               10_000_000 + start)  # fmt: skip
-
-
-def write(vectors: Vectors, folder: Path) -> None:
-    """Add ADDS_PER_S clips a second, each durable on its own, until stdin ends."""
-    ended = threading.Event()
-
-    def wait() -> None:
-        sys.stdin.read()
-        ended.set()
-
-    threading.Thread(target=wait, daemon=True).start()
-    rows = np.array(vectors.rows[:1000])
-    number = int(time.time()) % 1_000_000 * 10
-    with load(BUNDLE, threads=1) as engine, engine.collection(folder) as collection:
-        due = time.perf_counter()
-        while not ended.is_set():
-            some = rows[number % 1000][None]
-            collection.put(_again(some, 1_000_000 + number))
-            number += 1
-            due += 1 / ADDS_PER_S
-            time.sleep(max(0.0, due - time.perf_counter()))
-
-
 def ingest(trial: Trial) -> dict[str, Any]:
     """Ready vectors in batches of 1000 into a new collection, each batch durable."""
     folder = trial.work / "service-ingest"
     shutil.rmtree(folder, ignore_errors=True)
     count = min(trial.vectors.count, 50_000)
     rows = np.array(trial.vectors.rows[:count])
-    batches = [
-        contenders.clips_of(range(start, start + 1000), rows) for start in range(0, count, 1000)
-    ]
+    batches = [ours.clips_of(range(start, start + 1000), rows) for start in range(0, count, 1000)]
     taken = []
     with (
         load(BUNDLE, threads=1) as engine,
@@ -387,7 +249,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="measure what a collection does beyond queries")
     parser.add_argument("--vectors", type=Path, required=True, help="made by bench/vectors.py")
     parser.add_argument("--rows", type=int, required=True)
-    parser.add_argument("--only", nargs="+", choices=[*TRIALS, WRITER], default=[*TRIALS],
+    parser.add_argument("--only", nargs="+", choices=list(TRIALS), default=list(TRIALS),
                         metavar="NAME", help=f"of {', '.join(TRIALS)}")  # fmt: skip
     parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("--work", type=Path, default=Path("work"), help="for what is built")
@@ -395,9 +257,6 @@ def main() -> None:
     parser.add_argument("--lock", type=Path, help="held while something is timed")
     arguments = parser.parse_args()
     vectors = Vectors(arguments.vectors, arguments.rows)
-    if arguments.only == [WRITER]:
-        write(vectors, arguments.work)
-        return
     trial = Trial(vectors, arguments.work, arguments.queries, arguments.lock)
     for name in arguments.only:
         found = measured(name, trial, arguments.results)

@@ -17,7 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from contenders import CONTENDERS, Contender
+from contender import Contender
+from contenders import CONTENDERS
 from vectors import Vectors
 
 
