@@ -56,7 +56,19 @@ def test_a_command_in_the_docs_is_one(command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", ["index", "search", "info", "verify", "doctor", "models", "caption"]
+    "verb",
+    [
+        "index",
+        "search",
+        "info",
+        "verify",
+        "doctor",
+        "models",
+        "caption",
+        "backup",
+        "compact",
+        "migrate",
+    ],
 )
 def test_every_verb_is_in_the_readme(verb: str) -> None:
     assert f"clap-engine {verb}" in README.read_text(encoding="utf-8")

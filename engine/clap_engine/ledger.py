@@ -121,12 +121,12 @@ class Ledger:
         rows = self._db.execute("SELECT * FROM plan") if self._has_plan else []
         return unsealed(Tuning, rows[0], self._path, "the tuned plan") if rows else None
 
-    def rows_after(self, row: int) -> Generator[Rows, None, None]:
+    def rows_after(self, row: int, at_once: int = 1024) -> Generator[Rows, None, None]:
         """Windows with a number above `row`, in order, in batches; IntegrityError on rot."""
         sql = (
             "SELECT row, clip, start_s, end_s, vector, crc FROM windows WHERE row > ? ORDER BY row"
         )
-        for batch in self._db.stream(sql, (row,)):
+        for batch in self._db.stream(sql, (row,), at_once):
             for *window, crc in batch:
                 if not is_sound(window, crc, 2 * self.identity.dim):
                     raise rotten(self._window_name(window[0]), self._path)

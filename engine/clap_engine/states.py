@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -30,6 +31,10 @@ DATABASE = "collection.sqlite"
 GENERATIONS = "generations"
 # How often a generation may be replaced while a reader opens it, before that is called damage.
 _TRIES = 5
+# A rebuild reads rows in Python, and a search waits for each turn of the interpreter lock. With 64
+# rows a turn and a rest after it, p99 of searches meanwhile is 16 ms instead of 33 (60,000 rows,
+# two busy cores; idle 8), and reading takes a third longer.
+_ROWS_AT_ONCE, _REST_S = 64, 1e-4
 
 
 class States:
@@ -106,7 +111,7 @@ class States:
             ExitStack() as held,
         ):
             held.enter_context(own.snapshot())
-            stored = held.enter_context(closing(own.rows_after(-1)))
+            stored = held.enter_context(closing(own.rows_after(-1, _ROWS_AT_ONCE)))
             state, tuning = own.state(), _tuning_of(own)
             number = max([state.generation, *generation.numbers(self._generations)]) + 1
             header = storage.FileDigest(0, "")
@@ -233,6 +238,7 @@ def _read(batches: Iterator[Rows], held: ExitStack, check: Callable[[], None]) -
     for batch in batches:
         check()
         yield batch
+        time.sleep(_REST_S)
     held.close()
 
 

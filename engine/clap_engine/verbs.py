@@ -177,6 +177,7 @@ def _prune(sounds: Collection, files: list[Path], base: Path) -> list[str]:
 
 def _interrupted(arguments: argparse.Namespace, sounds: Collection) -> int:
     safe = len(sounds)
+    sounds.close(wait=False)  # whoever interrupts does not want to wait for derived files
     into = report.printable(str(arguments.into))
     print(
         f"interrupted: {safe} clips are safe in {into}; run the same command to go on",

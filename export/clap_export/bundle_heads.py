@@ -55,8 +55,11 @@ def with_head(
         side: {p: Embedder(made[graph.file], graph.file, threads) for p, graph in held.items()}
         for side, held in graphs.items()
     }
-    calibration = {k: v for k, v in spec.calibration.items() if k != FACTOR}
-    calibration |= _background(bundle, towers, sizes or Sizes()) | head.calibration()
+    calibration = {**spec.calibration, **_background(bundle, towers, sizes or Sizes())}
+    before = calibration.pop(FACTOR, 0.0)
+    if head.shortlist_per_sqrt_row is not None:
+        # Measured on captions alone; the bundle's may have been on harder queries.
+        calibration[FACTOR] = max(before, head.shortlist_per_sqrt_row)
     goldens, least = _goldens(bundle, sides, towers)
     dim = int(head.matrix.shape[1])
     facts = {

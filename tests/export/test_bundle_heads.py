@@ -35,7 +35,7 @@ def head() -> Head:
     """Another map a side, 64 dims, three rungs."""
     rng = np.random.default_rng(0)
     sides = [np.asarray(rng.standard_normal((512, 64)) / 512**0.5, np.float32) for _ in range(2)]
-    return Head(sides[0], "trained", sides[1], (8, 32, 64), 3.0, 25.0,
+    return Head(sides[0], "trained", sides[1], (8, 32, 64), 5.0, 25.0,
                 {"pairs": {"file": "pairs.csv"}})  # fmt: skip
 
 
@@ -83,7 +83,7 @@ def test_the_manifest_says_so(mini: Bundle, made: Bundle) -> None:
     assert (spec.id, spec.dim, spec.ladder) == ("clap-mini-trained", 64, (8, 32, 64))
     assert spec.space_id != own.space_id
     assert spec.logit_scale == 25.0
-    assert spec.calibration["shortlist_per_sqrt_row"] == 3.0
+    assert spec.calibration["shortlist_per_sqrt_row"] == 5.0
     assert spec.calibration["text_mean"] != own.calibration["text_mean"]
     assert spec.parity["head"]["kind"] == "trained"
     assert spec.licences["training_data"].endswith("; head trained on pairs.csv")
@@ -104,6 +104,7 @@ def test_other_texts_leave_the_space_as_it_is(mini: Bundle, made: Bundle) -> Non
     other = Head(head().matrix, "trained", -head().matrix, (8, 32, 64))
     manifest, _ = bundle_heads.with_head(mini, other, SIZES)
     assert manifest.space_id == made.manifest.space_id
+    assert "shortlist_per_sqrt_row" not in manifest.calibration  # nobody measured it for this head
     still = Head(np.eye(512, dtype=np.float32), "trained", random_rotation(512, 1))
     manifest, _ = bundle_heads.with_head(mini, still, SIZES)
     assert manifest.space_id == mini.manifest.space_id
