@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -105,7 +105,7 @@ class Tower:
         is_cast = placement.is_openvino and precision == "bf16"
         self.spec = pick_graph(graphs, "fp32" if is_cast else precision)
         self.dim = bundle.manifest.dim
-        self._threads = threads
+        self.threads = threads
         self._placement = placement
         self._lock = threading.Lock()
         self._session: GraphSession | OpenVinoSession | None = None
@@ -124,7 +124,7 @@ class Tower:
                 self._session = kind(
                     self._bytes(),
                     name=self.spec.file,
-                    threads=self._threads,
+                    threads=self.threads,
                     placement=self._placement,
                     precision=self.precision,
                 )
@@ -176,38 +176,16 @@ class Tower:
         if n == 1:  # a query: no copies, no padding
             (embedding,) = self.session().run([output], inputs)
             return self._checked(embedding, (1, *shape), unit)
-        if self.spec.dynamic_scale:
-            return self._run_singly(output, inputs, shape, unit)
+        largest = 1 if self.spec.dynamic_scale else BUCKETS[-1]
         result = np.empty((n, *shape), np.float32)
-        for start in range(0, n, BUCKETS[-1]):
-            part = {name: array[start : start + BUCKETS[-1]] for name, array in inputs.items()}
-            rows = min(BUCKETS[-1], n - start)
+        for start in range(0, n, largest):
+            part = {name: array[start : start + largest] for name, array in inputs.items()}
+            rows = min(largest, n - start)
             bucket = next(size for size in BUCKETS if size >= rows)
             padded = {name: _pad(array, bucket) for name, array in part.items()}
             (embedding,) = self.session().run([output], padded)
             result[start : start + rows] = self._checked(embedding, (bucket, *shape), unit)[:rows]
         return result
-
-    def _run_singly(
-        self, output: str, inputs: dict[str, npt.NDArray[Any]], shape: tuple[int, ...], unit: bool
-    ) -> Float32:
-        """As `run`, one item a call, as many calls at a time as there are threads.
-
-        Calls that overlap fill the moments in which one has nothing for the other threads to do:
-        HTSAT's windows take 28 ms each so, and 35 one after the other (two threads).
-        """
-        from concurrent.futures import ThreadPoolExecutor  # 10 ms that a single query is spared
-
-        session = self.session()
-
-        def one(at: int) -> Float32:
-            item = {name: array[at : at + 1] for name, array in inputs.items()}
-            (embedding,) = session.run([output], item)
-            return self._checked(embedding, (1, *shape), unit)
-
-        n = len(next(iter(inputs.values())))
-        with ThreadPoolExecutor(min(self._threads, n), "clap-engine-run") as pool:
-            return np.concatenate(list(pool.map(one, range(n))))
 
     def _checked(self, embedding: npt.NDArray[Any], shape: tuple[int, ...], unit: bool) -> Float32:
         """What the bundle promises of a graph: its shape, finite, perhaps unit rows."""
@@ -222,6 +200,19 @@ class Tower:
             kind = "rows that are not unit vectors" if is_finite else "NaN or infinity"
             raise GraphError(f"{self.spec.file} gave {kind}; pack the bundle again")
         return np.asarray(embedding, np.float32)
+
+
+def side_by_side(work: Callable[[int], Float32], n: int, threads: int) -> Float32:
+    """`work` of 0 to n - 1, each [1, ...] -> [n, ...], as many at a time as there are threads.
+
+    For graphs with dynamic scales, which take one item a call. Calls that overlap fill the moments
+    in which one has nothing for the other threads to do: HTSAT's windows take 28 ms each so, and
+    35 one after the other (two threads).
+    """
+    from concurrent.futures import ThreadPoolExecutor  # 10 ms that a single query is spared
+
+    with ThreadPoolExecutor(min(threads, n), "clap-engine-run") as pool:
+        return np.concatenate(list(pool.map(work, range(n))))
 
 
 def _pad(array: npt.NDArray[Any], rows: int) -> npt.NDArray[Any]:
@@ -270,6 +261,12 @@ class TextEncoder:
         """Texts of one length share a batch, so none is padded and each is exact."""
         if len(tokens) == 1:
             return self._tower.run("embedding", tokens[0]._asdict(), (self.dim,))
+        if tokens and self._tower.spec.dynamic_scale:
+            return side_by_side(
+                lambda i: self._tower.run("embedding", tokens[i]._asdict(), (self.dim,)),
+                len(tokens),
+                self._tower.threads,
+            )
         by_length: dict[int, list[int]] = {}
         for place, token_ids in enumerate(tokens):
             by_length.setdefault(token_ids.input_ids.shape[1], []).append(place)
@@ -337,6 +334,14 @@ class AudioEncoder:
         self, windows: Float32, output: str, shape: tuple[int, ...], *, unit: bool = True
     ) -> Float32:
         windows = check_array(windows, shape=(None, self._spec.window_samples), name="windows")
+        if len(windows) > 1 and self._tower.spec.dynamic_scale:
+            return side_by_side(
+                lambda i: self._tower.run(
+                    output, {"log_mel": self._mel(windows[i : i + 1])}, shape, unit=unit
+                ),
+                len(windows),
+                self._tower.threads,
+            )
         result = np.empty((len(windows), *shape), np.float32)
         for start in range(0, len(windows), BUCKETS[-1]):
             part = slice(start, start + BUCKETS[-1])
