@@ -8,12 +8,13 @@ Knows nothing about sounds, search or derived files beyond the pointer to the cu
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from clap_engine import schema
-from clap_engine.errors import CollectionError, IntegrityError
+from clap_engine.errors import CollectionError, IntegrityError, LockedError
 from clap_engine.filter_sql import INDEX_PREFIX, index_sql
 from clap_engine.filters import Field
 from clap_engine.ledger import VALUES_AT_ONCE, Ledger
@@ -61,6 +62,12 @@ class Catalogue(Ledger):
         """Give the space of removed rows back to the file system; see Database."""
         return self._db.shrink()
 
+    def settle(self) -> None:
+        """Close it with all commits in the file itself, so that the file alone may be renamed."""
+        if not self._db.checkpoint():
+            raise LockedError(f"{self._path} is being read by another process; wait for it")
+        self._db.close()
+
     def put_tuning(self, tuning: Tuning) -> None:
         """Keep a tuned plan, the only one; a new state, so that readers look at it."""
         with self._db.transaction():
@@ -93,7 +100,8 @@ class Catalogue(Ledger):
             [(clip,)] = self._db.execute("SELECT min(id) FROM staged.clips")
             if row is not None and (row <= before.last_row or clip <= before.last_clip):
                 raise IntegrityError(f"numbers of {path} were given to others; migrate again")
-            self.tuning()
+            with suppress(IntegrityError):  # rotten or not, it goes
+                self.tuning()
             for table in ("clips", "windows", "removed", *(["plan"] if self._has_plan else [])):
                 self._db.execute(f"DELETE FROM {table}")
             for table in ("clips", "windows"):

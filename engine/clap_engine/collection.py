@@ -39,8 +39,8 @@ from clap_engine.tune import TuneReport
 from clap_engine.writer import Writer
 
 __all__ = [
-    "AddReport", "Clip", "Collection", "Embedder", "Explanation", "Hit", "Near", "Plan", "Query",
-    "SearchResult", "Text", "TimedEmbedder", "TuneReport",
+    "AddReport", "BackupReport", "Clip", "Collection", "CompactReport", "Embedder", "Explanation",
+    "Hit", "Near", "Plan", "Query", "SearchResult", "Text", "TimedEmbedder", "TuneReport",
 ]  # fmt: skip
 
 log = logging.getLogger("clap_engine")
@@ -85,7 +85,8 @@ class Collection:
             folders.create(folder, embedder, granularity or "window")
         elif not folder.is_dir():
             raise NotFoundError(f"{folder} does not exist; create=True makes a new collection")
-        return cls(folder, embedder, read_only, calibration, limits, granularity)
+        # Files are opened by name for as long as it is open, whatever the working directory then.
+        return cls(folder.absolute(), embedder, read_only, calibration, limits, granularity)
 
     def __init__(
         self,

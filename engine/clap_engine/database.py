@@ -176,6 +176,10 @@ class Database:
         on; it takes room for two more copies meanwhile.
         """
         self.execute("VACUUM")
+        return self.checkpoint()
+
+    def checkpoint(self) -> bool:
+        """Empty the log into the file; False where readers of older states keep it from that."""
         [(is_busy, _, _)] = self.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return not is_busy
 

@@ -17,7 +17,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from clap_engine import planner, schema, storage
@@ -144,7 +144,7 @@ class _Move:
                 writer.take_over(draft / f"{DATABASE}.draft", self._staged)
         else:
             self._staged.index_filters([field_of(name) for name in self._old.filter_fields()])
-            self._staged.close()
+            self._staged.settle()
             storage.rename(draft / f"{DATABASE}.draft", draft / DATABASE)
             _rebuild(draft, self._embedder)
             storage.rename(draft, place)
@@ -170,6 +170,7 @@ class _Move:
             for record in some:
                 new = staged.get(record.key)
                 if new is not None and new.digest == record.digest:
+                    self._amend(new, record)
                     continue  # the very sound, though its file may be gone by now
                 if record.path is None:
                     found.missing.append((record.key, _NO_PATH))
@@ -180,6 +181,12 @@ class _Move:
                 else:
                     found.changed.append(record.key)
         return found
+
+    def _amend(self, new: Record, record: Record) -> None:
+        """Give it the facts of the old one, where there was no file to take them up from."""
+        facts = replace(new, path=record.path, metadata=record.metadata)
+        if facts != new:
+            self._staged.put([], [facts])
 
     def _items(self) -> Iterator[Item]:
         for some in _pages(self._old):
@@ -226,17 +233,21 @@ def _taken(draft: Path, stack: ExitStack) -> storage.FileLock:
 def _staged(draft: Path, old: Catalogue, embedder: Embedder, stack: ExitStack) -> Catalogue:
     """The draft's catalogue: as a migration to the same space left it, or a new one."""
     database = draft / f"{DATABASE}.draft"
-    if (draft / DATABASE).exists():  # cut off just before it got its name
+    if (draft / DATABASE).exists():  # cut off just before the draft got its name
+        Catalogue(draft / DATABASE, read_only=False).settle()
         storage.rename(draft / DATABASE, database)
     if database.exists():
+        found = None
         try:
             found = Catalogue(database, read_only=False)
-            stack.callback(found.close)
             check_space(found.identity, embedder, draft)
             if found.granularity == old.granularity:
+                stack.callback(found.close)
                 return found
         except (IntegrityError, CollectionError, NotFoundError) as error:
             log.info("%s is begun anew: %s", draft, error)
+        if found is not None:
+            found.close()  # before its files go: it would take the log of the next one with it
         for entry in draft.glob(f"{DATABASE}*"):
             entry.unlink(missing_ok=True)
     schema.create(

@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from clap_engine import planner, storage
 from clap_engine.catalogue import Catalogue
 from clap_engine.errors import ClapError, IntegrityError, RebuildWarning
 from clap_engine.index import coarse, columns, generation
-from clap_engine.index.generation import PREFIX_DIM, Generation
+from clap_engine.index.generation import PREFIX_DIM, Block, Generation
 from clap_engine.index.view import Tail, View
 from clap_engine.records import Rows, State, Tuning
 
@@ -181,12 +182,22 @@ class States:
             raise _Damage(error) from error
 
     def _start(self, state: State, found: Generation | None) -> None:
-        dim = self.identity.dim
+        dim, before = self.identity.dim, self._view.tail
         self._view = View.of(found, dim, _prefix_dim(self.tuning, dim), self._by_clip)
         self._tail = Tail(dim, self._view.prefix_dim, self._by_clip)
+        if found is not None:
+            self._carry(before)
         self._pointer = state.generation
         self._proven = None
         self.is_damaged = False
+
+    def _carry(self, before: Block) -> None:
+        """Take what the new generation lacks over from the tail before, not to read it again."""
+        first = int(np.searchsorted(before.rows, self._view.last_row, side="right"))
+        if first < len(before):
+            rows, clips, spans = before.rows[first:], before.clips[first:], before.spans[first:]
+            self._tail.append(Rows(rows, clips, spans, before.vectors[first:]))
+            self._view = replace(self._view, last_row=int(rows[-1]), tail=self._tail.block())
 
     def _advance(self, state: State) -> None:
         """Bring the view to `state`: rows that are newer, rows that were removed."""

@@ -113,6 +113,9 @@ def index(arguments: argparse.Namespace) -> int:
             return _interrupted(arguments, sounds)
         elapsed_s = time.monotonic() - start
         after = sounds.info()
+        if after["rebuilding"]:
+            note = "all is safe; the index is being built, Ctrl-C leaves it to the next writer"
+            print(f"clap-engine: {note}", file=sys.stderr)
     audio_s = max(after["duration_s"] - before_s, 0.0)
     record = {
         "collection": str(arguments.into),

@@ -242,6 +242,52 @@ def test_a_disk_that_is_really_full(tmp_path: Path, limit_bytes: int) -> None:
         sounds.add([b"more"], keys=["more"])
 
 
+UPKEEP = """
+import resource, signal, sys
+from clap_engine.collection import Collection
+from clap_engine.storage import StorageError
+from fake_embedder import FakeEmbedder, fill, power_law
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+with Collection.open(sys.argv[1], embedder=FakeEmbedder(), create=True) as sounds:
+    keys = fill(sounds, power_law(900, seed=2))
+    for key in keys[:100]:
+        sounds.remove(key)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
+    for work in (sounds.compact, lambda: sounds.backup(sys.argv[1] + ".copy")):
+        try:
+            work()
+        except StorageError as error:
+            print(error)
+        assert len(sounds) == 800
+        assert sounds.verify() == []
+        assert len(sounds.search(power_law(1, seed=3)[0], k=900, shortlist="all").hits) == 800
+"""
+
+
+@pytest.mark.parametrize("limit_bytes", [4_000, 100_000, 700_000])
+def test_upkeep_on_a_disk_that_is_really_full(tmp_path: Path, limit_bytes: int) -> None:
+    """SQLite's own writes fail, in the midst of VACUUM and of the copying of pages."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", UPKEEP, str(tmp_path / "c"), str(limit_bytes)],
+        env=child_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 2, done.stdout
+    assert not (tmp_path / "c.copy").exists()
+    with Collection.open(tmp_path / "c", embedder=FakeEmbedder()) as sounds:
+        assert len(sounds) == 800
+        sounds.compact()
+        sounds.backup(tmp_path / "c.copy")
+    with Collection.open(tmp_path / "c.copy", embedder=FakeEmbedder()) as copy:
+        assert len(copy) == 800
+        assert copy.verify() == []
+
+
 def test_a_read_only_folder_is_a_typed_error(tmp_path: Path) -> None:
     if os.geteuid() == 0:
         pytest.skip("root may write anywhere")

@@ -108,7 +108,7 @@ class Crowd:
         self.folder, self.torn = folder, torn
         self.wrong: list[str] = []
         self.counts = dict.fromkeys(("pairs", "solos", "searches", "reopened", "backups"), 0)
-        self._stop = threading.Event()
+        self._stop, self._rng = threading.Event(), random.Random(1)
         self._ages = {"a": -1, "b": -1}  # of each pair, as acknowledged
 
     def run(self, seconds: float) -> None:
@@ -164,8 +164,8 @@ class Crowd:
 
     def _searches(self, sounds: Collection) -> None:
         before = dict(self._ages)
-        query = ROWS[random.randrange(400)]
-        self._check(sounds.search(query, k=500, shortlist=random.choice(["all", None, 80])), before)
+        query, shortlist = ROWS[self._rng.randrange(400)], self._rng.choice(["all", None, 80])
+        self._check(sounds.search(query, k=500, shortlist=shortlist), before)
         self.counts["searches"] += 1
 
     def _reopens(self, sounds: Collection) -> None:
@@ -175,8 +175,8 @@ class Crowd:
         self.counts["reopened"] += 1
 
     def _upkeep(self, sounds: Collection) -> None:
-        sounds.rebuild(wait=random.random() < 0.5)
-        if random.random() < 0.2:
+        sounds.rebuild(wait=self._rng.random() < 0.5)
+        if self._rng.random() < 0.2:
             sounds.compact()
         self._stop.wait(0.05)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sqlite3
 import threading
@@ -15,6 +16,7 @@ from fake_embedder import FakeEmbedder, hashed
 
 import clap_engine
 from clap_engine.arrays import Float32, l2_normalize
+from clap_engine.catalogue import Catalogue
 from clap_engine.collection import Collection
 from clap_engine.database import Database
 from clap_engine.errors import (
@@ -51,6 +53,9 @@ class Other(FakeEmbedder):
 
     def _moved(self, vectors: Float32) -> Float32:
         return l2_normalize(np.ascontiguousarray(vectors[:, ::-1][:, : self.dim]))
+
+
+PLAN = Tuning("flat", 32, 5, 0, 0, 12, 5, 0.9, 0.9, 1.0, 20, "given", 0, 0.0)
 
 
 @pytest.fixture
@@ -214,9 +219,14 @@ def test_a_file_that_went_after_it_was_embedded_is_not_missing(old: Path, files:
     (files / "11.wav").rename(files / "11.kept")
     assert not migrate(old, Other()).is_switched
     (files / "11.kept").rename(files / "11.wav")
+    with Collection.open(old, embedder=FakeEmbedder()) as sounds:
+        sounds.add([files / "04.wav"], root=files, metadata=[{"n": 400}])
     (files / "04.wav").unlink()
     report = migrate(old, Other())
     assert (report.is_switched, report.missing, report.embedded) == (True, (), 1)
+    with Collection.open(old, embedder=Other()) as sounds:  # its facts came along all the same
+        found = sounds.search("x", k=50, where={"n": 400}).hits
+        assert [hit.key for hit in found] == ["04.wav"]
 
 
 def test_an_interrupted_migration_goes_on_where_it_stopped(
@@ -325,11 +335,46 @@ def test_into_another_folder(old: Path, files: Path, tmp_path: Path) -> None:
         migrate(old, FakeEmbedder(), into=tmp_path / "other.clap")
 
 
-def test_the_tuned_plan_is_dropped(old: Path) -> None:
-    plan = Tuning("flat", 32, 5, 0, 0, 12, 5, 0.9, 0.9, 1.0, 20, "given", 0, 0.0)
+def test_a_draft_that_was_cut_off_before_it_got_its_name(
+    old: Path, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its database has its last name then, and perhaps a log: both are taken up again."""
+    place = tmp_path / "new.clap"
+    copy = tmp_path / "copy"
+
+    def killed(*_: Any) -> None:
+        (draft,) = tmp_path.glob(".new.clap.migration")
+        with contextlib.closing(Catalogue(draft / "collection.sqlite", read_only=False)) as made:
+            made.put_tuning(PLAN)  # a commit that is in the log alone
+            assert (draft / "collection.sqlite-wal").stat().st_size > 0
+            shutil.copytree(draft, copy)  # as a kill leaves it
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patches:
+        patches.setattr("clap_engine.migration._rebuild", killed)
+        with pytest.raises(KeyboardInterrupt):
+            migrate(old, Other(), into=place)
+    shutil.rmtree(tmp_path / ".new.clap.migration")
+    copy.rename(tmp_path / ".new.clap.migration")
+    for i in range(40):
+        (files / f"more {i}.wav").write_bytes(b"more" + bytes([i]))
     with Collection.open(old, embedder=FakeEmbedder()) as sounds:
-        sounds._open_writer().put_tuning(plan)
+        sounds.add(sorted(files.glob("more*")), root=files)
+    embedder = Other()
+    assert migrate(old, embedder, into=place).is_switched
+    assert len(embedder.embedded) == 40
+    with Collection.open(place) as sounds:
         assert sounds.info()["plan"] is not None
+    assert len(answers(place, Other())[0]) == 52
+
+
+@pytest.mark.parametrize("is_rotten", [False, True])
+def test_the_tuned_plan_is_dropped(old: Path, is_rotten: bool) -> None:
+    with Collection.open(old, embedder=FakeEmbedder()) as sounds:
+        sounds._open_writer().put_tuning(PLAN)
+        assert sounds.info()["plan"] is not None
+        if is_rotten:
+            sounds._open_writer()._db.execute("UPDATE plan SET shortlist = 1")
     migrate(old, Other())
     with Collection.open(old, embedder=Other()) as sounds:
         assert sounds.info()["plan"] is None
@@ -345,6 +390,7 @@ def test_a_draft_for_another_model_is_begun_anew(old: Path) -> None:
     assert (old / "migration").is_dir()
     embedder = Other()
     assert migrate(old, embedder).embedded == 12
+    assert len(answers(old, Other())[0]) == 12
 
 
 @pytest.mark.parametrize("how", ["flip", "truncate", "empty"])

@@ -106,6 +106,36 @@ def test_nobody_waits_for_a_rebuild(sounds: Collection, gate: Gate) -> None:
     check(sounds, stored)
 
 
+def test_the_swap_reads_no_row_again(
+    sounds: Collection, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What came while a generation was built is in memory already, and stays there."""
+    stored: dict[str, Float32] = {}
+    put(sounds, stored, range(20))
+    assert gate.reached.wait(PATIENCE_S)
+    put(sounds, stored, range(20, 28))
+    sounds.search(ROWS[0])
+    assert sounds.remove("k25")
+    del stored["k25"]
+    real, read = Catalogue.rows_after, []
+
+    def rows_after(self: Catalogue, row: int, *args: Any) -> Any:
+        for batch in real(self, row, *args):
+            if self is sounds._states.reader:
+                read.extend(batch.rows.tolist())
+            yield batch
+
+    with monkeypatch.context() as patches:
+        patches.setattr(Catalogue, "rows_after", rows_after)
+        gate.may_go.set()
+        sounds._writer.join()
+        found = sounds.search(ROWS[27], k=1)
+    assert (found.generation, found.hits[0].key) == (1, "k27")
+    assert read == []
+    assert (sounds.info()["tail_rows"], sounds.info()["removed_rows"]) == (8, 1)
+    check(sounds, stored)
+
+
 def test_what_changes_meanwhile_is_neither_lost_nor_doubled(sounds: Collection, gate: Gate) -> None:
     stored: dict[str, Float32] = {}
     put(sounds, stored, range(20))
@@ -351,6 +381,21 @@ def test_removals_make_a_rebuild_due_as_well(
     sounds._writer.join()
     assert (sounds.info()["generation"], sounds.info()["removed_rows"]) == (2, 0)
     check(sounds, stored)
+
+
+def test_the_working_directory_may_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+    stored: dict[str, Float32] = {}
+    with Collection.open("c", embedder=FakeEmbedder(), create=True) as sounds:
+        monkeypatch.chdir(tmp_path / "b")
+        put(sounds, stored, range(20))
+        assert sounds.rebuild() == 1
+        sounds.compact()
+        sounds.backup("copy")
+        check(sounds, stored)
+    assert [entry.name for entry in (tmp_path / "b").iterdir()] == ["copy"]
 
 
 # What ends a process while a rebuild is under way
