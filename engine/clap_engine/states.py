@@ -148,26 +148,34 @@ class States:
 
     def problems(self) -> list[str]:
         """What is wrong on disk, all of it read again; empty when nothing is."""
-        with self.guard, self.reader.snapshot():
-            try:
-                found = self.reader.problems()
-                state = self.reader.state()
-            except ClapError as error:
-                return [str(error)]
-            if found or not state.header_size:
-                return found
-            try:
-                return _differences(
-                    generation.open(
-                        self._generations,
-                        state.generation,
-                        storage.FileDigest(state.header_size, state.header_sha256),
-                        self._owner,
-                    ),
-                    self.reader,
-                )
-            except ClapError as error:
-                return [f"generation {state.generation}: {error}"]
+        found: list[str] = []
+        for _ in range(_TRIES):
+            with self.guard:
+                with self.reader.snapshot():
+                    number, found = self._problems_now()
+                try:
+                    # A generation that was replaced while it was read is gone, not damaged.
+                    if not found or self.reader.state().generation == number:
+                        break
+                except ClapError:
+                    break
+        return found
+
+    def _problems_now(self) -> tuple[int, list[str]]:
+        """(the generation that is pointed at, what is wrong)."""
+        try:
+            found = self.reader.problems()
+            state = self.reader.state()
+        except ClapError as error:
+            return -1, [str(error)]
+        if found or not state.header_size:
+            return state.generation, found
+        header = storage.FileDigest(state.header_size, state.header_sha256)
+        try:
+            opened = generation.open(self._generations, state.generation, header, self._owner)
+            return state.generation, _differences(opened, self.reader)
+        except ClapError as error:
+            return state.generation, [f"generation {state.generation}: {error}"]
 
     def _generation(self, state: State) -> Generation | None:
         """The generation that `state` points at; raises _Damage when it can't be used."""
