@@ -7,7 +7,9 @@ Knows nothing about what is tested.
 
 from __future__ import annotations
 
+import signal
 import string
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -17,6 +19,18 @@ from clap_engine.arrays import l2_normalize
 from clap_export.graphs.text_graph import Anchors, TextHead
 from clap_export.minilm import EncoderConfig, SentenceEncoder
 from clap_export.weights import Weights, random_weights
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C is Python's to handle: a background shell starts its children with it ignored."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, before)
+
 
 SMALL = EncoderConfig(
     hidden=48, layers=2, heads=4, intermediate=96, vocabulary=600, positions=160, eps=1e-12
