@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from clap_engine import bundle as bundles
+from clap_engine import cli
 
 # pytest's importlib mode puts no folder on the path; tests share tiny_bundle.py.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -33,6 +35,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if EXPORTER in item.path.parents:
             item.add_marker(pytest.mark.export)
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """`run("search", ...)` in this process -> (exit code, stdout, stderr)."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        code = cli.main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err
+        return code, captured.out, captured.err
+
+    return call
 
 
 @pytest.fixture(scope="session")

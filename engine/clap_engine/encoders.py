@@ -11,7 +11,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ import numpy.typing as npt
 from clap_engine.arrays import Float32, check_array
 from clap_engine.bundle import Bundle, choose_precision, pick_graph
 from clap_engine.errors import ClosedError, GraphError, PrecisionWarning
+from clap_engine.later import Later
 from clap_engine.limits import DEFAULT_LIMITS, Limits
 from clap_engine.manifest import GraphSpec
 from clap_engine.openvino_session import OpenVinoSession
@@ -51,30 +52,6 @@ def best_precision(graphs: dict[str, GraphSpec], placement: Placement) -> tuple[
     return precision, warning
 
 
-class _ReadAhead:
-    """The bytes of a bundle's file, read by a thread of their own."""
-
-    def __init__(self, bundle: Bundle, name: str) -> None:
-        self.name = name
-        self._found: memoryview | Exception = GraphError(f"{name} was not read")
-        self._bundle = bundle
-        self._thread = threading.Thread(target=self._read, name="clap-engine-read", daemon=True)
-        self._thread.start()
-
-    def _read(self) -> None:
-        try:
-            self._found = self._bundle.read_graph(self.name)
-        except Exception as error:  # noqa: BLE001 - raised where the bytes are wanted
-            self._found = error
-
-    def result(self) -> memoryview:
-        """The bytes, once they are there."""
-        self._thread.join()
-        if isinstance(self._found, Exception):
-            raise self._found
-        return self._found
-
-
 class Tower:
     """A graph that is chosen at once and loaded on first use, from verified bytes."""
 
@@ -90,13 +67,14 @@ class Tower:
     ) -> None:
         """With `is_wanted` reading the graph that is probably chosen begins at once."""
         self._bundle = bundle
-        self._ahead: _ReadAhead | None = None
+        self._is_wanted = is_wanted
+        self._ahead: tuple[str, Later[memoryview]] | None = None
         if precision is None:
-            if (
-                is_wanted and placement == ANYWHERE
-            ):  # before onnxruntime is asked, which has to be imported
+            # Before onnxruntime is asked, which has to be imported for that.
+            if is_wanted and placement == ANYWHERE:
                 likely, _ = choose_precision(graphs, [CPU], has_fast_int8())
-                self._ahead = _ReadAhead(bundle, graphs[likely].file)
+                name = graphs[likely].file
+                self._ahead = name, Later(lambda: bundle.read_graph(name))
             precision, warning = best_precision(graphs, placement)
             if warning is not None:
                 warnings.warn(warning, PrecisionWarning, stacklevel=3)
@@ -133,27 +111,19 @@ class Tower:
     def _bytes(self) -> memoryview:
         """The graph's verified bytes, perhaps read already; they are not kept."""
         ahead, self._ahead = self._ahead, None
-        if ahead is not None and ahead.name == self.spec.file:
-            return ahead.result()
+        if ahead is not None and ahead[0] == self.spec.file:
+            return ahead[1].result()
         return self._bundle.read_graph(self.spec.file)
 
     @contextmanager
-    def loading(self, is_wanted: bool) -> Iterator[None]:
-        """Loads the graph, if wanted, while the body makes what else a first answer needs."""
-        if not is_wanted:
-            yield
-            return
-
-        def body() -> None:
-            with suppress(Exception):  # whoever asks for the session is told
-                self.session()
-
-        thread = threading.Thread(target=body, name="clap-engine-load", daemon=True)
-        thread.start()
+    def loading(self) -> Iterator[None]:
+        """Loads the graph, if it is wanted, while the body makes what else a first answer needs."""
+        loaded = Later(self.session) if self._is_wanted else None
         try:
             yield
         finally:
-            thread.join()
+            if loaded is not None:
+                loaded.join()  # what went wrong is told to whoever asks for the session
 
     def close(self) -> None:
         """Free the graph; a second close does nothing."""
@@ -171,16 +141,15 @@ class Tower:
         *,
         unit: bool = True,
     ) -> Float32:
-        """[B, ...] inputs -> [B, *shape], unit rows or not, in the batches this graph allows."""
+        """[B, ...] inputs -> [B, *shape], unit rows or not; B is 1 where scales are dynamic."""
         n = len(next(iter(inputs.values())))
         if n == 1:  # a query: no copies, no padding
             (embedding,) = self.session().run([output], inputs)
             return self._checked(embedding, (1, *shape), unit)
-        largest = 1 if self.spec.dynamic_scale else BUCKETS[-1]
         result = np.empty((n, *shape), np.float32)
-        for start in range(0, n, largest):
-            part = {name: array[start : start + largest] for name, array in inputs.items()}
-            rows = min(largest, n - start)
+        for start in range(0, n, BUCKETS[-1]):
+            part = {name: array[start : start + BUCKETS[-1]] for name, array in inputs.items()}
+            rows = min(BUCKETS[-1], n - start)
             bucket = next(size for size in BUCKETS if size >= rows)
             padded = {name: _pad(array, bucket) for name, array in part.items()}
             (embedding,) = self.session().run([output], padded)
@@ -237,7 +206,7 @@ class TextEncoder:
         """The graph is loaded when it is first needed, or with `is_wanted` at once."""
         spec = bundle.manifest.text
         self._tower = Tower(bundle, spec.graphs, precision, threads, placement, is_wanted=is_wanted)
-        with self._tower.loading(is_wanted):
+        with self._tower.loading():
             from clap_engine.text import TextFrontEnd
 
             self._front = TextFrontEnd(spec, bundle.read(spec.tokenizer), limits)
@@ -306,7 +275,7 @@ class AudioEncoder:
         self._tower = Tower(
             bundle, self._spec.graphs, precision, threads, placement, is_wanted=is_wanted
         )
-        with self._tower.loading(is_wanted):
+        with self._tower.loading():
             from clap_engine.mel import LogMel
 
             self._mel = LogMel(self._spec, bundle.read(self._spec.frontend))

@@ -43,17 +43,25 @@ def create(folder: Path, embedder: Embedder, granularity: Granularity = "window"
     lock = storage.FileLock(folder / LOCK)
     lock.acquire()
     try:
-        schema.create(
-            database,
-            bundle_id=embedder.bundle_id,
-            revision=embedder.revision,
-            space_id=embedder.space_id,
-            dim=embedder.dim,
-            granularity=granularity,
-        )
-        storage.fsync_dir(folder)
+        create_database(database, embedder, granularity)
     finally:
         lock.release()
+
+
+def create_database(
+    path: Path, embedder: Embedder, granularity: Granularity, numbers_after: int = 0
+) -> None:
+    """An empty catalogue bound to the embedder's space, durable; see schema.create."""
+    schema.create(
+        path,
+        bundle_id=embedder.bundle_id,
+        revision=embedder.revision,
+        space_id=embedder.space_id,
+        dim=embedder.dim,
+        granularity=granularity,
+        numbers_after=numbers_after,
+    )
+    storage.fsync_dir(path.parent)
 
 
 def check_granularity(wanted: object, found: Granularity | None, folder: Path) -> None:

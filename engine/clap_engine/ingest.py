@@ -52,8 +52,8 @@ MAX_METADATA_DEPTH = 32
 _UNIT_TOLERANCE = 1e-3
 
 
-class Embedder(Protocol):
-    """What a collection needs of an engine."""
+class HasSpace(Protocol):
+    """An engine or an embedder: what knows in which space its vectors are."""
 
     @property
     def space_id(self) -> str: ...
@@ -63,6 +63,11 @@ class Embedder(Protocol):
     def revision(self) -> str: ...
     @property
     def dim(self) -> int: ...
+
+
+class Embedder(HasSpace, Protocol):
+    """What a collection needs of an engine."""
+
     @property
     def ladder(self) -> tuple[int, ...]: ...
 

@@ -20,11 +20,11 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from clap_engine import planner, schema, storage
+from clap_engine import planner, storage
 from clap_engine.catalogue import Catalogue
 from clap_engine.errors import CollectionError, IntegrityError, LockedError, NotFoundError
 from clap_engine.filters import field_of
-from clap_engine.folders import LOCK, check_space
+from clap_engine.folders import LOCK, check_space, create_database
 from clap_engine.ingest import Embedder, Ingest, Item
 from clap_engine.limits import DEFAULT_LIMITS, Limits
 from clap_engine.records import Record
@@ -250,16 +250,9 @@ def _staged(draft: Path, old: Catalogue, embedder: Embedder, stack: ExitStack) -
             found.close()  # before its files go: it would take the log of the next one with it
         for entry in draft.glob(f"{DATABASE}*"):
             entry.unlink(missing_ok=True)
-    schema.create(
-        database,
-        bundle_id=embedder.bundle_id,
-        revision=embedder.revision,
-        space_id=embedder.space_id,
-        dim=embedder.dim,
-        granularity=old.granularity,
-        numbers_after=old.state().last_row + _NUMBERS_APART,
+    create_database(
+        database, embedder, old.granularity, numbers_after=old.state().last_row + _NUMBERS_APART
     )
-    storage.fsync_dir(draft)
     made = Catalogue(database, read_only=False)
     stack.callback(made.close)
     return made

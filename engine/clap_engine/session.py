@@ -12,14 +12,15 @@ import logging
 import os
 import platform
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy.typing as npt
 
 from clap_engine import hugepages, initializers
 from clap_engine.errors import ClosedError, DependencyError, ForkedError, GraphError
+from clap_engine.later import Later
 from clap_engine.placement import ANYWHERE, CPU, CUDA, TENSORRT, Placement, user_cache_dir
 
 log = logging.getLogger("clap_engine")
@@ -40,8 +41,6 @@ PRODUCTS = frozenset(
 # Moving a graph to large pages copies it (20 ms for clap-mini's text graph), in the background. A
 # process that asks once and ends is spared; one that goes on gains a third from then on.
 _RUNS_BEFORE_MOVE = 3
-
-T = TypeVar("T")
 
 
 class GraphSession:
@@ -65,9 +64,12 @@ class GraphSession:
         self._pid = os.getpid()
         hugepages.give_back_freed()
         before = hugepages.resident()
-        self._session: Any = _elsewhere(
+        # In a thread of its own: onnxruntime sets denormals-as-zero not only for its threads. The
+        # first session of a process leaves it on in the thread that made it, where numpy would
+        # then flush denormals too and np.finfo would warn (seen with 1.31.1).
+        self._session: Any = Later(
             lambda: _load_first(runtime, data, name, threads, options, placement)
-        )
+        ).result()
         self._spans = hugepages.added(before)
         self._runs = 0
         self.providers: list[str] = self._session.get_providers()
@@ -281,30 +283,6 @@ def _products_on_cpu(session: Any) -> list[str]:
     parts = [] if tell is None else [part for part in tell() if part.ep_name == CPU]
     nodes = [node for part in parts for node in part.get_nodes()]
     return [f"{node.op_type} {node.name}" for node in nodes if node.op_type in PRODUCTS]
-
-
-def _elsewhere(work: Callable[[], T]) -> T:
-    """`work()` in a thread of its own.
-
-    onnxruntime sets denormals-as-zero not only for its threads: the first session of a process
-    also leaves it on in the thread that made it, where numpy would then flush denormals too and
-    np.finfo would warn (seen with 1.31.1).
-    """
-    results: list[T] = []
-    errors: list[BaseException] = []
-
-    def body() -> None:
-        try:
-            results.append(work())
-        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
-            errors.append(error)
-
-    thread = threading.Thread(target=body, name="clap-engine-load", daemon=True)
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-    return results[0]
 
 
 def _first_line(error: BaseException) -> str:

@@ -153,29 +153,27 @@ class States:
             with self.guard:
                 with self.reader.snapshot():
                     number, found = self._problems_now()
-                try:
-                    # A generation that was replaced while it was read is gone, not damaged.
-                    if not found or self.reader.state().generation == number:
-                        break
-                except ClapError:
+                # A generation that was replaced while it was read is gone, not damaged.
+                if number is None or self.reader.state().generation == number:
                     break
         return found
 
-    def _problems_now(self) -> tuple[int, list[str]]:
-        """(the generation that is pointed at, what is wrong)."""
+    def _problems_now(self) -> tuple[int | None, list[str]]:
+        """(the generation that can't be used, if it is that; what is wrong)."""
         try:
             found = self.reader.problems()
             state = self.reader.state()
         except ClapError as error:
-            return -1, [str(error)]
+            return None, [str(error)]
         if found or not state.header_size:
-            return state.generation, found
+            return None, found
         header = storage.FileDigest(state.header_size, state.header_sha256)
         try:
             opened = generation.open(self._generations, state.generation, header, self._owner)
-            return state.generation, _differences(opened, self.reader)
+            found = _differences(opened, self.reader)
         except ClapError as error:
-            return state.generation, [f"generation {state.generation}: {error}"]
+            found = [f"generation {state.generation}: {error}"]
+        return (state.generation if found else None), found
 
     def _generation(self, state: State) -> Generation | None:
         """The generation that `state` points at; raises _Damage when it can't be used."""

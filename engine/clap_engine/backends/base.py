@@ -23,7 +23,7 @@ from clap_engine import planner
 from clap_engine.arrays import Float32, Float64, check_array
 from clap_engine.errors import ArrayError, ClapError, CollectionError, SpaceMismatchError
 from clap_engine.index.generation import PREFIX_DIM
-from clap_engine.ingest import Item, key_of, metadata_text
+from clap_engine.ingest import HasSpace, Item, key_of, metadata_text
 from clap_engine.limits import DEFAULT_LIMITS
 from clap_engine.matryoshka import truncate
 from clap_engine.planner import Shortlist
@@ -34,19 +34,6 @@ _UNIT_TOLERANCE = 1e-3
 
 class BackendError(ClapError, ConnectionError):
     """An engine can't be reached, refused an operation, or isn't what a backend needs."""
-
-
-class HasSpace(Protocol):
-    """An engine or an embedder: what knows in which space its vectors are."""
-
-    @property
-    def space_id(self) -> str: ...
-    @property
-    def bundle_id(self) -> str: ...
-    @property
-    def revision(self) -> str: ...
-    @property
-    def dim(self) -> int: ...
 
 
 @dataclass(frozen=True)

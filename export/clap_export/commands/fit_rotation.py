@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -36,10 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `clap-export fit rotation`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
-    heads_args.add_source(parser)
-    heads_args.add_pairs(parser, "train")
-    parser.add_argument("--out", type=Path, required=True, help="head file to write (.npz)")
-    parser.add_argument("--force", action="store_true", help="replace --out if it exists")
+    heads_args.add_maker(parser)
     parser.add_argument("--dim", type=int, help="dims kept (512, or the model's own if fewer)")
     parser.add_argument("--few", action="store_true", help="fit on fewer clips or captions, too")
 

@@ -55,6 +55,14 @@ def add_pairs(parser: argparse.ArgumentParser, split: str) -> None:
     )
 
 
+def add_maker(parser: argparse.ArgumentParser) -> None:
+    """What both commands that make a head take."""
+    add_source(parser)
+    add_pairs(parser, "train")
+    parser.add_argument("--out", type=Path, required=True, help="head file to write (.npz)")
+    parser.add_argument("--force", action="store_true", help="replace --out if it exists")
+
+
 def source(args: argparse.Namespace, say: Say) -> NativeTowers:
     """The towers of --bundle-source."""
     what = args.bundle_source

@@ -60,10 +60,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     plan = Plan(ladder=())
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
-    heads_args.add_source(parser)
-    heads_args.add_pairs(parser, "train")
-    parser.add_argument("--out", type=Path, required=True, help="head file to write (.npz)")
-    parser.add_argument("--force", action="store_true", help="replace --out if it exists")
+    heads_args.add_maker(parser)
     parser.add_argument("--work", type=Path, help="folder of the run; default: OUT.work")
     parser.add_argument("--restart", action="store_true", help="begin anew, from step 0")
     parser.add_argument(
