@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import threading
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from clap_engine.errors import ClapError, CollectionError, IntegrityError, Locke
 from clap_engine.folders import LOCK
 from clap_engine.index import generation
 from clap_engine.records import State
-from clap_engine.states import DATABASE, GENERATIONS, States
+from clap_engine.states import DATABASE, GENERATIONS, rebuild_alone
 
 log = logging.getLogger("clap_engine")
 
@@ -102,7 +101,7 @@ def _fill(folder: Path, draft: Path, check: Callable[[], None]) -> State:
     if why and state.header_size:
         log.warning("the copy of %s gets derived files of its own: %s", folder, why)
         storage.remove_tree(draft / GENERATIONS)
-        _rebuild(draft, check)
+        rebuild_alone(draft, check=check)
     return state
 
 
@@ -128,12 +127,3 @@ def _copy_files(state: State, folder: Path, draft: Path) -> str:
     except ClapError as error:
         return str(error)
     return ""
-
-
-def _rebuild(draft: Path, check: Callable[[], None]) -> None:
-    """Give the copy derived files of its own."""
-    with (
-        closing(States(draft, read_only=False)) as states,
-        closing(Catalogue(draft / DATABASE, read_only=False)) as writer,
-    ):
-        states.rebuild(writer, threading.RLock(), check)

@@ -28,7 +28,7 @@ from clap_engine.folders import LOCK, check_space, create_database
 from clap_engine.ingest import Embedder, Ingest, Item
 from clap_engine.limits import DEFAULT_LIMITS, Limits
 from clap_engine.records import Record
-from clap_engine.states import DATABASE, States
+from clap_engine.states import DATABASE, rebuild_alone
 
 log = logging.getLogger("clap_engine")
 
@@ -268,12 +268,6 @@ def _rebuild(folder: Path, embedder: Embedder) -> None:
     """Derived files of the new vectors; without them all is found as well, only slower."""
     known = getattr(embedder, "calibration", None) or {}
     try:
-        with (
-            closing(
-                States(folder, read_only=False, per_sqrt_row=planner.measured(known))
-            ) as states,
-            closing(Catalogue(folder / DATABASE, read_only=False)) as writer,
-        ):
-            states.rebuild(writer, threading.RLock(), lambda: None)
+        rebuild_alone(folder, per_sqrt_row=planner.measured(known))
     except (storage.StorageError, IntegrityError) as error:
         log.warning("the derived files of %s are built by its next writer: %s", folder, error)

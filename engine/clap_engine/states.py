@@ -234,6 +234,17 @@ class States:
         warnings.warn(text, RebuildWarning, stacklevel=2)
 
 
+def rebuild_alone(
+    folder: Path, *, per_sqrt_row: float | None = None, check: Callable[[], None] = lambda: None
+) -> None:
+    """Give a collection that nobody else has open new derived files."""
+    with (
+        closing(States(folder, read_only=False, per_sqrt_row=per_sqrt_row)) as states,
+        closing(Catalogue(folder / DATABASE, read_only=False)) as writer,
+    ):
+        states.rebuild(writer, threading.RLock(), check)
+
+
 def _tuning_of(catalogue: Catalogue) -> Tuning | None:
     """The tuned plan; a rotten one is none, for search can do without."""
     try:
