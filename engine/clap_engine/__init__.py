@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from clap_engine.errors import ClapError as ClapError
     from clap_engine.errors import ClosedError as ClosedError
     from clap_engine.errors import CollectionError as CollectionError
+    from clap_engine.errors import DeadlineError as DeadlineError
     from clap_engine.errors import DependencyError as DependencyError
     from clap_engine.errors import DimError as DimError
     from clap_engine.errors import FilterError as FilterError
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from clap_engine.errors import LockedError as LockedError
     from clap_engine.errors import ManifestError as ManifestError
     from clap_engine.errors import NotFoundError as NotFoundError
+    from clap_engine.errors import OverloadedError as OverloadedError
     from clap_engine.errors import PrecisionWarning as PrecisionWarning
     from clap_engine.errors import RebuildWarning as RebuildWarning
     from clap_engine.errors import SpaceMismatchError as SpaceMismatchError
@@ -47,6 +49,7 @@ _ERRORS = (
     "ClapError",
     "ClosedError",
     "CollectionError",
+    "DeadlineError",
     "DependencyError",
     "DimError",
     "FilterError",
@@ -56,6 +59,7 @@ _ERRORS = (
     "LockedError",
     "ManifestError",
     "NotFoundError",
+    "OverloadedError",
     "PrecisionWarning",
     "RebuildWarning",
     "SpaceMismatchError",

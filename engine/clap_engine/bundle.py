@@ -145,19 +145,26 @@ def find(
 
 
 def choose_precision(
-    available: Collection[str], providers: Sequence[str], has_fast_int8: bool
+    available: Collection[str],
+    providers: Sequence[str],
+    has_fast_int8: bool,
+    slow: Collection[str] = (),
 ) -> tuple[str, str | None]:
-    """(precision, warning or None): the best of `available` for the first provider."""
+    """(precision, warning or None): the best of `available` for the first provider.
+
+    `slow` are those whose int8 was measured to be no gain on a CPU that has fast int8.
+    """
     on_cpu = not providers or providers[0] == CPU
     if providers and providers[0] == OPENVINO:
         # It casts float32 graphs to what the machine multiplies fastest; not all int8 graphs load.
         order, place = ("fp32", "fp16", "int8"), "OpenVINO"
     elif not on_cpu:
         order, place = ("fp16", "fp32", "int8"), f"{providers[0]}"
-    elif has_fast_int8:
+    elif has_fast_int8 and "int8" not in slow:
         order, place = ("int8", "fp32", "fp16"), "a CPU with fast int8"
     else:
-        # int8 without VNNI or dot-product instructions is exact enough, but no faster than fp32.
+        # int8 without VNNI or dot-product instructions is exact enough, but no faster than fp32;
+        # convolutions are at times slower in it even with them.
         order, place = ("fp32", "int8", "fp16"), "a CPU without fast int8"
     chosen = next((precision for precision in order if precision in available), None)
     if chosen is None:

@@ -46,10 +46,16 @@ class TextTimings:
 def best_precision(graphs: dict[str, GraphSpec], placement: Placement) -> tuple[str, str | None]:
     """(precision, warning or None): the fastest of `graphs` here; OpenVINO also does bf16."""
     providers = [OPENVINO] if placement.is_openvino else provider_names(placement)
-    precision, warning = choose_precision(graphs, providers, has_fast_int8())
+    precision, warning = _chosen(graphs, providers)
     if placement.is_openvino and precision == "fp32" and has_amx():
         precision = "bf16"
     return precision, warning
+
+
+def _chosen(graphs: dict[str, GraphSpec], providers: Sequence[str]) -> tuple[str, str | None]:
+    """(precision, warning or None) on the first of these providers."""
+    slow = [precision for precision, graph in graphs.items() if graph.is_slow]
+    return choose_precision(graphs, providers, has_fast_int8(), slow)
 
 
 class Tower:
@@ -72,7 +78,7 @@ class Tower:
         if precision is None:
             # Before onnxruntime is asked, which has to be imported for that.
             if is_wanted and placement == ANYWHERE:
-                likely, _ = choose_precision(graphs, [CPU], has_fast_int8())
+                likely, _ = _chosen(graphs, [CPU])
                 name = graphs[likely].file
                 self._ahead = name, Later(lambda: bundle.read_graph(name))
             precision, warning = best_precision(graphs, placement)

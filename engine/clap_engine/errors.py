@@ -68,6 +68,14 @@ class ClosedError(ClapError, RuntimeError):
     """The object was closed before this call."""
 
 
+class OverloadedError(ClapError, RuntimeError):
+    """More calls are in flight than the limits allow; nothing was begun, try again later."""
+
+
+class DeadlineError(ClapError, TimeoutError):
+    """A call did not end within its `timeout_s`; nothing was half done."""
+
+
 class ForkedError(ClapError, RuntimeError):
     """A native handle opened before fork() was used in the child process."""
 

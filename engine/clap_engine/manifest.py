@@ -97,7 +97,8 @@ _NAME = text(r"[A-Za-z0-9][A-Za-z0-9._-]*", "a plain file name", 100)
 _VERSION = r"\d{1,4}(\.\d{1,4}){0,2}"
 _DIGEST = text(r"[0-9a-f]{64}", "64 hex digits", 64)
 _PRECISION = _one_of(PRECISIONS)
-_GRAPHS = mapping(_PRECISION, exactly({"file": _NAME, "dynamic_scale": boolean}, GraphSpec), 1)
+_GRAPH: dict[str, Reader] = {"file": _NAME, "dynamic_scale": boolean, "is_slow": boolean}
+_GRAPHS = mapping(_PRECISION, exactly(_GRAPH, GraphSpec), 1)
 _WORDS = text(r"(?s:.+)", "text that is not empty")
 _AUDIO: dict[str, Reader] = {
     "rate_hz": integer(4_000, 384_000),
@@ -250,8 +251,9 @@ def _since(record: Any) -> Iterator[str]:
         value = getattr(record, field.name)
         if "since" in field.metadata and value != field.default:
             yield field.metadata["since"]
-        if is_dataclass(value):
-            yield from _since(value)
+        for inner in value.values() if isinstance(value, dict) else (value,):
+            if is_dataclass(inner):
+                yield from _since(inner)
 
 
 def _check_age(tree: dict[str, Any]) -> None:

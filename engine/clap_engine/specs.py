@@ -35,10 +35,14 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class GraphSpec:
-    """One precision of a tower; `dynamic_scale`: results depend on batch mates, run one item."""
+    """One precision of a tower; `dynamic_scale`: results depend on batch mates, run one item.
+
+    `is_slow`: int8 that took longer than float32 on a CPU with fast int8, where it was made.
+    """
 
     file: str
     dynamic_scale: bool
+    is_slow: bool = field(default=False, metadata=SINCE_0_2)
 
 
 @dataclass(frozen=True)

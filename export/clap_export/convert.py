@@ -193,8 +193,8 @@ def _bundle(
         producer={"clap_export": __version__, "onnx": onnx.__version__, **source.producer},
         min_runtime=MIN_RUNTIME,
         files={},
-        audio=replace(spec, graphs=graph_specs("audio", towers.audio, kept)),
-        text=replace(source.text.spec, graphs=graph_specs("text", towers.text, kept)),
+        audio=replace(spec, graphs=graph_specs("audio", towers, kept)),
+        text=replace(source.text.spec, graphs=graph_specs("text", towers, kept)),
         logit_scale=learned or source.logit_scale,
         logit_bias=source.logit_bias,
         templates={"classify": source.templates},
@@ -205,11 +205,13 @@ def _bundle(
     return manifest, files
 
 
-def graph_specs(
-    name: str, towers: dict[str, Embedder], precisions: list[str]
-) -> dict[str, GraphSpec]:
-    """The manifest's entries of one tower."""
-    return {p: GraphSpec(f"{name}.{p}.onnx", towers[p].is_dynamic) for p in precisions}
+def graph_specs(name: str, towers: TowerSet, precisions: list[str]) -> dict[str, GraphSpec]:
+    """The manifest's entries of one tower, "text" or "audio"."""
+    embedders = {"text": towers.text, "audio": towers.audio}[name]
+    return {
+        p: GraphSpec(f"{name}.{p}.onnx", embedders[p].is_dynamic, (name, p) in towers.slow)
+        for p in precisions
+    }
 
 
 def make_goldens(

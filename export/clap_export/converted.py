@@ -91,8 +91,8 @@ def with_int8(
     goldens, file = make_goldens(front_end, log_mel, spec.audio, towers, kept)
     manifest = replace(
         spec,
-        audio=replace(spec.audio, graphs=graph_specs("audio", towers.audio, kept)),
-        text=replace(spec.text, graphs=graph_specs("text", towers.text, kept)),
+        audio=replace(spec.audio, graphs=graph_specs("audio", towers, kept)),
+        text=replace(spec.text, graphs=graph_specs("text", towers, kept)),
         parity={**spec.parity, **towers.rows},
         goldens=goldens,
     )

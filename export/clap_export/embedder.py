@@ -25,6 +25,7 @@ class Embedder:
     """One session; a graph whose scales depend on batch mates runs one item a call."""
 
     def __init__(self, model: onnx.ModelProto | bytes, name: str, threads: int = 1) -> None:
+        self.name = name
         self.graph = model if isinstance(model, bytes) else model.SerializeToString()
         self.is_dynamic = parts.is_dynamic(self.graph)
         self._session = GraphSession(self.graph, name=name, threads=threads)

@@ -26,11 +26,12 @@ TIMED = 5  # calls; the least of them counts
 
 @dataclass(frozen=True)
 class Lowered:
-    """`model` is None where no candidate passed."""
+    """`model` is None where no candidate passed; `is_slow`: it took longer here than float32."""
 
     name: str
     model: bytes | None
     tried: dict[str, dict[str, Any]] = field(default_factory=dict)
+    is_slow: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,15 +65,16 @@ def lower(
             "passed": passed,
         }
         verdict = "passes" if passed else "falls short"
-        if passed and least_ms > first_ms:
-            # Where it serves it may be faster: the engine takes int8 only on CPUs made for it.
+        is_slow = least_ms > first_ms
+        if passed and is_slow:
+            # Where it serves it may be faster; on a CPU like this one the engine takes float32.
             verdict = "passes, though slower on this machine"
         say(
             f"  {precision} {tower.kind}, {name}: {verdict}; {least_ms:.1f} ms against "
             f"{first_ms:.1f} in float32; {row.line()}"
         )
         if passed:
-            return Lowered(name, embedder.graph, tried)
+            return Lowered(name, embedder.graph, tried, is_slow)
     return Lowered("", None, tried)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import onnx
 
 from clap_engine.arrays import Float32
+from clap_engine.session import has_fast_int8
 from clap_engine.text import TextFrontEnd
 from clap_export import lowered
 from clap_export.embedder import Embedder
@@ -34,6 +35,8 @@ class TowerSet:
     audio: dict[str, Embedder]
     embedded: dict[str, Embedded]
     rows: dict[str, Any] = field(default_factory=dict)  # of the manifest's parity table
+    # ("text" or "audio", "int8") where that is no faster than float32, on a CPU made for int8.
+    slow: set[tuple[str, str]] = field(default_factory=set)
 
 
 def make(
@@ -75,6 +78,8 @@ def make(
             Embedder(made[name].model or b"", f"{name}.{precision}.onnx", threads)
             for name in ("text", "audio")
         )
+        if precision == "int8" and has_fast_int8():
+            result.slow.update((name, precision) for name, low in made.items() if low.is_slow)
         embedded = embed(text[precision], audio[precision])
         row = compare_towers(fp32, embedded, ladder, gate)
         say(f"{precision}: {row.line()}")

@@ -144,6 +144,11 @@ def test_precision_is_the_best_there_is_or_a_warning(
     assert warning is None or chosen in warning
 
 
+def test_int8_that_was_measured_to_be_slower_is_left_where_float32_is_there() -> None:
+    assert choose_precision(("fp32", "int8"), [CPU], True, ["int8"]) == ("fp32", None)
+    assert choose_precision(("int8",), [CPU], True, ["int8"])[0] == "int8"
+
+
 def test_every_precision_can_be_chosen_alone() -> None:
     for precision in PRECISIONS:
         for providers in ([CPU], [CUDA, CPU]):

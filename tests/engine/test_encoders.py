@@ -196,8 +196,14 @@ def test_precision_is_chosen_with_a_warning_or_by_name(
     assert TextEncoder(tiny).precision == AudioEncoder(tiny).precision == "fp32"
     with pytest.raises(NotFoundError, match="fp32, int8"):
         AudioEncoder(tiny, precision="fp16")
+    monkeypatch.setattr(encoders, "has_fast_int8", lambda: True)
     files = make_files()
     whole = make_manifest(files)
+    graphs = {name: replace(spec, is_slow=True) for name, spec in whole.text.graphs.items()}
+    slow = resealed(whole, text=replace(whole.text, graphs=graphs))
+    held = bundles.open(write_bundle(tmp_path / "slow", files, slow))
+    assert (TextEncoder(held).precision, AudioEncoder(held).precision) == ("fp32", "int8")
+    monkeypatch.setattr(encoders, "has_fast_int8", lambda: False)
     only = {"int8": whole.text.graphs["int8"]}
     small = resealed(whole, text=replace(whole.text, graphs=only))
     one = bundles.open(write_bundle(tmp_path / "one", files, small))

@@ -53,7 +53,12 @@ FULL = resealed(
         padding="repeat_pad",
         native_dim=16,
     ),
-    text=replace(MANIFEST.text, keep_last=2, native_dim=16),
+    text=replace(
+        MANIFEST.text,
+        keep_last=2,
+        native_dim=16,
+        graphs={**MANIFEST.text.graphs, "int8": GraphSpec("text.int8.onnx", True, is_slow=True)},
+    ),
     caption=CAPTION,
 )
 PARSE_SECONDS = 0.05
@@ -391,6 +396,9 @@ def test_a_manifest_names_the_oldest_release_that_reads_it() -> None:
     assert manifests.needed_runtime(FULL) == "0.2.0"
     newer = replace(MANIFEST, text=replace(MANIFEST.text, keep_last=1))
     assert manifests.needed_runtime(newer) == "0.2.0"
+    graphs = {"int8": GraphSpec("text.int8.onnx", dynamic_scale=True, is_slow=True)}
+    inner = replace(MANIFEST, text=replace(MANIFEST.text, graphs=graphs))
+    assert manifests.needed_runtime(inner) == "0.2.0"
     assert manifests.release(clap_engine.__version__) >= manifests.release("0.2.0")
 
 

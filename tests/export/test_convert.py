@@ -20,13 +20,19 @@ import soundfile
 
 torch = pytest.importorskip("torch")
 
-from clap_engine import audio, bundle, doctor, storage  # noqa: E402
+from clap_engine import (  # noqa: E402
+    audio,
+    bundle,
+    doctor,
+    encoders,
+    storage,
+)
 from clap_engine.arrays import l2_normalize  # noqa: E402
 from clap_engine.encoders import AudioEncoder, TextEncoder  # noqa: E402
 from clap_engine.errors import ClapError, NotFoundError  # noqa: E402
 from clap_engine.storage import StorageError  # noqa: E402
 from clap_engine.text import TextFrontEnd  # noqa: E402
-from clap_export import cli, converted, lowered, rotation  # noqa: E402
+from clap_export import cli, converted, lowered, rotation, tower_set  # noqa: E402
 from clap_export import convert as converting  # noqa: E402
 from clap_export.commands import convert as command  # noqa: E402
 from clap_export.commands.pack import packed  # noqa: E402
@@ -236,7 +242,7 @@ def noisy_probes(monkeypatch: pytest.MonkeyPatch) -> None:
     def noise(spec: Any, frontend: bytes, sizes: Sizes) -> probes.Probes:
         rng = np.random.default_rng(0)
         mel = rng.normal(-40, 15, (2, spec.n_frames, spec.n_mels)).astype(np.float32)
-        return probes.Probes(TEXTS[:2], mel, 1, TEXTS[2:], mel)
+        return probes.Probes(TEXTS[:2], mel, 2, TEXTS[2:], mel)
 
     monkeypatch.setattr(probes, "make", noise)
 
@@ -426,6 +432,28 @@ def test_int8_that_falls_short_is_left_out_and_said(
     assert set(manifest.text.graphs) == {"fp32"}
     assert any("no form of the text and audio tower passes; float32 serves" in s for s in said)
     assert not any(row.get("passed") for row in manifest.parity["int8 candidates"]["text"].values())
+
+
+@pytest.mark.parametrize("is_made_for_int8", [True, False])
+def test_int8_that_took_longer_is_marked_where_that_says_something(
+    source_2023: Source,
+    quick: Plan,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_made_for_int8: bool,
+) -> None:
+    """Only a CPU with fast int8 can tell; then the engine takes float32 on its like."""
+    monkeypatch.setattr(lowered, "candidates", lambda model, *_: {"int8": model})
+    took = {"text int8": 1.0, "audio int8": 3.0}
+    monkeypatch.setattr(lowered, "_least_ms", lambda embedder, _: took.get(embedder.name, 2.0))
+    monkeypatch.setattr(tower_set, "has_fast_int8", lambda: is_made_for_int8)
+    monkeypatch.setattr(encoders, "has_fast_int8", lambda: is_made_for_int8)
+    convert(source_2023, tmp_path / "out", replace(quick, precisions=("fp32", "int8")))
+    made = bundle.open(tmp_path / "out")
+    assert made.manifest.audio.graphs["int8"].is_slow == is_made_for_int8
+    assert not made.manifest.text.graphs["int8"].is_slow
+    assert AudioEncoder(made).precision == "fp32"
+    assert TextEncoder(made).precision == ("int8" if is_made_for_int8 else "fp32")
 
 
 def test_clapcap_takes_its_texts_from_2023(
