@@ -58,10 +58,10 @@ def give_back_freed() -> None:
         trim(0)
 
 
-def added(before: Int64) -> list[tuple[int, int]]:
-    """(start, end) of the large pages that are mostly new since `before`; neighbours are joined."""
+def added(before: Int64, after: Int64) -> list[tuple[int, int]]:
+    """(start, end) of the large pages that are mostly new in `after`; neighbours are joined."""
     per_large = LARGE_PAGE // mmap.PAGESIZE
-    fresh = np.setdiff1d(resident(), before, assume_unique=True)
+    fresh = np.setdiff1d(after, before, assume_unique=True)
     numbers, counts = np.unique(fresh // per_large, return_counts=True)
     numbers = numbers[2 * counts >= per_large]
     if not len(numbers):

@@ -13,7 +13,7 @@ Field numbers and wire types are those of onnx.proto3 (ONNX 1.x) and of protobuf
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,9 +21,12 @@ import numpy.typing as npt
 
 # Smaller constants stay: shapes are inferred from them, and copying them costs nothing.
 LEAST_BYTES = 1 << 16
+# What the message calls the file that holds them, at the offsets they have in the original.
+BESIDE = "beside"
 
 _MODEL_GRAPH = 7
-_GRAPH_INITIALIZER = 5
+_GRAPH_NODE, _GRAPH_INITIALIZER = 1, 5
+_NODE_INPUT, _NODE_OP_TYPE = 1, 4
 _TENSOR_DIMS, _TENSOR_TYPE, _TENSOR_NAME, _TENSOR_RAW = 1, 2, 8, 9
 _TENSOR_EXTERNAL, _TENSOR_LOCATION = 13, 14
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
@@ -62,6 +65,44 @@ def taken_out(model: bytes | memoryview) -> tuple[bytes, dict[str, npt.NDArray[A
         return bytes(model), {}
 
 
+def read_by(model: bytes | memoryview, operators: Collection[str]) -> list[tuple[int, int]]:
+    """(start, end) in `model` of each large constant that nodes of these kinds read, and no others.
+
+    None where the model can't be read.
+    """
+    try:
+        return _read_by(model, operators)
+    except (_Malformed, IndexError, UnicodeDecodeError):
+        return []
+
+
+def _read_by(model: bytes | memoryview, operators: Collection[str]) -> list[tuple[int, int]]:
+    places: dict[str, tuple[int, int]] = {}
+    readers: dict[str, set[str]] = {}
+    for field in _fields(model, 0, len(model)):
+        if field.number != _MODEL_GRAPH or field.wire != _BYTES:
+            continue
+        for part in _fields(model, field.at, field.end):
+            if part.number == _GRAPH_INITIALIZER and part.end - part.at >= LEAST_BYTES:
+                inner = list(_fields(model, part.at, part.end))
+                raw = [(f.at, f.end) for f in inner if f.number == _TENSOR_RAW]
+                names = [_text(model, f) for f in inner if f.number == _TENSOR_NAME]
+                places.update(zip(names, raw, strict=False))
+            elif part.number == _GRAPH_NODE:
+                inner = list(_fields(model, part.at, part.end))
+                kind = "".join(_text(model, f) for f in inner if f.number == _NODE_OP_TYPE)
+                for f in inner:
+                    if f.number == _NODE_INPUT:
+                        readers.setdefault(_text(model, f), set()).add(kind)
+    return sorted(
+        place for name, place in places.items() if readers.get(name, {""}) <= set(operators)
+    )
+
+
+def _text(model: bytes | memoryview, field: _Field) -> str:
+    return bytes(model[field.at : field.end]).decode()
+
+
 def _taken_out(model: bytes | memoryview) -> tuple[bytes, dict[str, npt.NDArray[Any]]]:
     found: dict[str, npt.NDArray[Any]] = {}
     parts: list[bytes | memoryview] = []
@@ -96,7 +137,7 @@ def _without_bytes(
         elif field.number == _TENSOR_TYPE:
             dtype = _DTYPES.get(field.value)
         elif field.number == _TENSOR_NAME:
-            name = bytes(model[field.at : field.end]).decode()
+            name = _text(model, field)
         elif field.number in (_TENSOR_EXTERNAL, _TENSOR_LOCATION):
             return None
     if raw is None or dtype is None or not name or name in found:
@@ -107,9 +148,9 @@ def _without_bytes(
     if not array.flags.aligned:
         return None
     found[name] = array.reshape(shape)
-    # The place is never looked up: the array of this name is given instead.
-    place = _delimited(_ENTRY_KEY, b"location") + _delimited(_ENTRY_VALUE, b"beside")
-    kept += [_delimited(_TENSOR_EXTERNAL, place), _varint(_TENSOR_LOCATION << 3) + _varint(1)]
+    place = {"location": BESIDE, "offset": str(raw.at), "length": str(raw.end - raw.at)}
+    kept += [_delimited(_TENSOR_EXTERNAL, _entry(*item)) for item in place.items()]
+    kept.append(_varint(_TENSOR_LOCATION << 3) + _varint(1))
     return _delimited(_GRAPH_INITIALIZER, b"".join(kept))
 
 
@@ -160,6 +201,10 @@ def _varint(value: int) -> bytes:
         value >>= 7
     out.append(value)
     return bytes(out)
+
+
+def _entry(key: str, value: str) -> bytes:
+    return _delimited(_ENTRY_KEY, key.encode()) + _delimited(_ENTRY_VALUE, value.encode())
 
 
 def _delimited(number: int, payload: bytes) -> bytes:

@@ -11,19 +11,22 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from clap_engine.engine import Engine
+    from collections.abc import Sequence
+
+    from clap_engine.engine import Engine, Part
 
 # The codes that a finished command gives; what an error gives is in cli.py.
 OK, SOME_FAILED, DAMAGED, INTERRUPTED = 0, 1, 4, 130
 
 
-def engine_of(arguments: argparse.Namespace) -> Engine:
-    """The engine over --bundle, with --precision and --threads."""
-    from clap_engine import engine
+def engine_of(arguments: argparse.Namespace, warm: Sequence[Part] = ()) -> Engine:
+    """The engine over --bundle, with --precision and --threads; see `load` for `warm`."""
+    from clap_engine import loading
 
-    return engine.load(
+    return loading.load(
         arguments.bundle,
         models_dir=arguments.models_dir,
         precision=arguments.precision,
         threads=arguments.threads,
+        warm=warm,
     )

@@ -121,7 +121,7 @@ class CaptionSpec:
 
 @dataclass(frozen=True)
 class AudioGolden:
-    """Golden waveform `index`: made by bundle.golden_waveform, of kind index mod 3."""
+    """Golden waveform `index`: made by goldens.golden_waveform, of kind index mod 3."""
 
     kind: str
     index: int

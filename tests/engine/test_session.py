@@ -21,7 +21,8 @@ from clap_engine import session as sessions
 from clap_engine.bundle import Bundle
 from clap_engine.errors import ClosedError, DependencyError, GraphError
 from clap_engine.placement import CPU, CUDA, TENSORRT, Placement, user_cache_dir
-from clap_engine.session import GraphSession, has_amx, has_fast_int8, provider_names
+from clap_engine.processor import has_amx, has_fast_int8
+from clap_engine.session import GraphSession, provider_names
 
 FILES = make_files()
 
