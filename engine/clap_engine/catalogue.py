@@ -7,7 +7,7 @@ Knows nothing about sounds, search or derived files beyond the pointer to the cu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +28,10 @@ class Catalogue(Ledger):
 
     Each method that writes is one transaction, durable when it returns.
     """
+
+    def on_commit(self, call: Callable[[], None]) -> None:
+        """Let `call` know of every transaction, once it is durable."""
+        self._db.on_commit = call
 
     def put(self, clips: Sequence[NewClip], amended: Sequence[Record] = ()) -> None:
         """Store clips, one whose key is there taking its place, and new facts of others."""
@@ -68,11 +72,20 @@ class Catalogue(Ledger):
             raise LockedError(f"{self._path} is being read by another process; wait for it")
         self._db.close()
 
+    def freeze(self) -> None:
+        """Close it as a file that stands alone, see Database; only for one that nobody else has."""
+        self._db.freeze()
+        self._db.close()
+
+    def thaw(self) -> None:
+        """Let readers and a writer share it, which a snapshot's database does not."""
+        self._db.use_wal()
+
     def put_tuning(self, tuning: Tuning) -> None:
         """Keep a tuned plan, the only one; a new state, so that readers look at it."""
         with self._db.transaction():
+            self._db.execute("DROP TABLE IF EXISTS plan")
             self._db.execute(schema.PLAN)
-            self._db.execute("DELETE FROM plan")
             marks = ", ".join("?" * len(columns := sealed(tuning)))
             self._db.execute(f"INSERT INTO plan VALUES ({marks})", columns)
             self._save(self._next())

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from clap_engine import storage
+from clap_engine import marker, storage
 from clap_engine.index import coarse
 from clap_engine.states import States
 from clap_engine.writer import Writer
@@ -27,6 +27,7 @@ def of(folder: Path, states: States, writer: Writer) -> dict[str, Any]:
     identity = states.identity
     return {
         "path": os.fspath(folder),
+        "snapshot": marker.is_marked(folder),
         "format": version,
         "bundle_id": identity.bundle_id,
         "revision": identity.revision,
@@ -45,6 +46,7 @@ def of(folder: Path, states: States, writer: Writer) -> dict[str, Any]:
         "hnswlib": coarse.is_available(),
         "filters": fields,
         "prefix_dim": view.prefix_dim,
+        "graph_dim": view.graph_dim,
         "plan": None if tuning is None else asdict(tuning),
         "rebuilding": writer.is_rebuilding,
         "rebuild_error": writer.error or None,

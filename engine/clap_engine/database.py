@@ -47,10 +47,22 @@ def _database_error(error: sqlite3.Error, path: Path) -> ClapError:
 class Database:
     """One connection; every sqlite3 error leaves as one of ours. Not for two threads at once."""
 
-    def __init__(self, path: Path, *, read_only: bool = False, create: bool = False) -> None:
-        """Open `path`; with `create` an absent file is made, empty."""
+    def __init__(
+        self,
+        path: Path,
+        *,
+        read_only: bool = False,
+        create: bool = False,
+        immutable: bool = False,
+    ) -> None:
+        """Open `path`; with `create` an absent file is made, empty.
+
+        An `immutable` file is one that nobody changes: it is read without locks, and nothing is
+        written beside it.
+        """
         self._path = path
-        mode = "ro" if read_only else "rwc" if create else "rw"
+        self.on_commit: Callable[[], None] = lambda: None
+        mode = "ro&immutable=1" if immutable else "ro" if read_only else "rwc" if create else "rw"
         with self._translated():
             self._connection = sqlite3.connect(
                 f"{self._path.absolute().as_uri()}?mode={mode}",
@@ -65,6 +77,8 @@ class Database:
             self.execute("PRAGMA cell_size_check = ON")
             self.execute("PRAGMA trusted_schema = OFF")
             self.execute("PRAGMA foreign_keys = ON")
+            if immutable:  # not even what a large sort would spill
+                self.execute("PRAGMA temp_store = MEMORY")
         except BaseException:
             self.close()
             raise
@@ -132,6 +146,7 @@ class Database:
             self.execute("BEGIN IMMEDIATE")
             yield
             self.execute("COMMIT")
+            self.on_commit()
         except BaseException:
             self._roll_back()
             raise
@@ -182,6 +197,13 @@ class Database:
         """Empty the log into the file; False where readers of older states keep it from that."""
         [(is_busy, _, _)] = self.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return not is_busy
+
+    def freeze(self) -> None:
+        """Make the file one that stands alone: no free pages, no log, nothing beside it."""
+        self.execute("VACUUM")
+        [(mode,)] = self.execute("PRAGMA journal_mode = DELETE")
+        if mode != "delete":
+            raise LockedError(f"{self._path} is being read by somebody; wait for it")
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:

@@ -7,7 +7,9 @@ Knows nothing about sounds, search, or how anything is written.
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from clap_engine import schema
+from clap_engine import marker, schema
 from clap_engine.arrays import Int64
 from clap_engine.database import Database
 from clap_engine.errors import IntegrityError, NotFoundError, SpaceMismatchError
@@ -25,14 +27,17 @@ from clap_engine.records import (
     Grain,
     Granularity,
     Identity,
+    Label,
     Record,
     Rows,
     State,
     Tuning,
+    is_sealed,
     is_sound,
     rotten,
     unsealed,
 )
+from clap_engine.storage import StorageError
 
 # SQLite's oldest builds take 999 values a statement.
 VALUES_AT_ONCE = 500
@@ -46,14 +51,29 @@ class Ledger:
             raise NotFoundError(f"{path} does not exist; open the collection with create=True")
         self._path = path
         self._has_plan = False  # once there, that table stays
-        self._db = Database(path, read_only=read_only)
+        is_fixed = marker.is_marked(path.parent)
+        if is_fixed and not read_only:
+            raise marker.refusal(path.parent)
+        if is_fixed:
+            marker.read(path.parent, path)
         try:
-            schema.check(self._db, path)
-            self.identity = self._identity()
-            self.granularity = self._granularity()
-        except BaseException:
-            self._db.close()
-            raise
+            self._db = Database(path, read_only=read_only, immutable=is_fixed)
+            try:
+                schema.check(self._db, path)
+                self.identity = self._identity()
+                self.granularity = self._granularity()
+            except BaseException:
+                self._db.close()
+                raise
+        except StorageError as error:
+            if is_fixed or os.access(path.parent, os.W_OK):
+                raise
+            raise StorageError(
+                errno.EROFS,
+                f"{path.parent} is a live collection, whose readers must be able to write beside "
+                "its database, and here they can't; take a snapshot of it where it is written "
+                "(`clap-engine snapshot`) and open that",
+            ) from error
 
     def _identity(self) -> Identity:
         rows = self._db.execute("SELECT * FROM collection")
@@ -198,17 +218,34 @@ class Ledger:
         """The clips of these numbers that are still stored."""
         return {record.id: record for record in self._records("id", clips)}
 
+    def labels(self, clips: Sequence[int]) -> dict[int, Label]:
+        """Key and metadata of the clips of these numbers that are still stored."""
+        found = {}
+        for columns in self._columns("id", clips):
+            if not is_sealed(columns):
+                raise rotten(f"clip {columns[1]!r}", self._path)
+            found[columns[0]] = Label(columns[1], columns[7])
+        return found
+
+    def all_labels(self, at_once: int = 1024) -> Iterator[tuple[int, Label]]:
+        """The number and the label of each clip, in order; rotten ones are left out."""
+        for batch in self._db.stream("SELECT * FROM clips ORDER BY id", batch=at_once):
+            for columns in batch:
+                if is_sealed(columns):
+                    yield columns[0], Label(columns[1], columns[7])
+
     def _records(self, column: str, values: Sequence[Any]) -> list[Record]:
+        return [
+            unsealed(Record, columns, self._path, f"clip {columns[1]!r}")
+            for columns in self._columns(column, values)
+        ]
+
+    def _columns(self, column: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         found = []
         for start in range(0, len(values), VALUES_AT_ONCE):
             some = values[start : start + VALUES_AT_ONCE]
             marks = ", ".join("?" * len(some))
-            found += [
-                unsealed(Record, columns, self._path, f"clip {columns[1]!r}")
-                for columns in self._db.execute(
-                    f"SELECT * FROM clips WHERE {column} IN ({marks})", some
-                )
-            ]
+            found += self._db.execute(f"SELECT * FROM clips WHERE {column} IN ({marks})", some)
         return found
 
     def keys(self) -> list[str]:

@@ -57,7 +57,9 @@ class Plan:
     `counts` is "clips" where the shortlist is taken of their means. `dims` are those of its rungs,
     coarse first; `kept` is how many windows the middle one passes on, 0 without one.
     `expected_recall` is what `tune` measured, 1 where all rows are scored, or None where nobody
-    knows.
+    knows. A graph over all dims ranks as the last rung does: `kept` is then how many of its
+    windows are scored again. Where a graph has other dims than the index' prefixes, `scan_dim`
+    and `scan_shortlist` are the scan's that takes its place where it can't serve, else 0.
     """
 
     index: Index
@@ -69,6 +71,13 @@ class Plan:
     source: Source = "default"
     expected_recall: float | None = None
     counts: Counts = "windows"
+    scan_dim: int = 0
+    scan_shortlist: int = 0
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether the graph ranks by all dims."""
+        return self.index == "hnsw" and self.dims[0] == self.dims[-1]
 
 
 def measured(calibration: Mapping[str, float]) -> float | None:
@@ -96,12 +105,18 @@ def plan(
     per_sqrt_row: float | None = None,
     tuning: Tuning | None = None,
     counts: Counts = "windows",
+    graph_dim: int = 0,
 ) -> Plan:
-    """The plan for one search; `ladder` is the coarse dim and the full one."""
+    """The plan for one search; `ladder` is the dim of the prefixes and the full one.
+
+    `graph_dim` is the graph's, where that is another.
+    """
     source: Source = "default" if shortlist is None else "caller"
+    near = graph_dim or ladder[0]
     if shortlist is None:
-        if tuning is not None and tuning.coarse_dim == ladder[0]:
-            return tuned(tuning, rows, k, has_coarse=has_coarse, dim=ladder[1], counts=counts)
+        if tuning is not None and tuning.prefix_dim == ladder[0]:
+            is_there = has_coarse and tuning.coarse_dim == near
+            return tuned(tuning, rows, k, has_coarse=is_there, dim=ladder[1], counts=counts)
         count = shortlist_for(rows, k, per_sqrt_row)
     elif shortlist == "all":
         count = rows
@@ -113,8 +128,13 @@ def plan(
         count = max(shortlist, k)
     if count >= rows:
         return exact(rows, ladder[1], source, counts)
-    index: Index = "hnsw" if has_coarse and is_hnsw_faster(rows, count) else "flat"
-    return Plan(index, rows, count, ladder, source=source, counts=counts)
+    if not (has_coarse and is_hnsw_faster(rows, count)):
+        return Plan("flat", rows, count, ladder, source=source, counts=counts)
+    scan = (0, 0) if near == ladder[0] else (ladder[0], count)
+    return Plan(
+        "hnsw", rows, count, (near, ladder[1]), source=source, counts=counts,
+        scan_dim=scan[0], scan_shortlist=scan[1],
+    )  # fmt: skip
 
 
 def tuned(
@@ -131,24 +151,33 @@ def tuned(
     # Rows that a filter lets through need no shorter one: what is near in few dims may be any.
     growth = max(1.0, math.sqrt(rows / tuning.rows))
     count = max(least, math.ceil(tuning.shortlist * growth))
+    scan = max(least, math.ceil(tuning.scan_shortlist * growth)) if tuning.scan_dim else 0
+    is_outgrown = rows > OUTGROWN * tuning.rows
+    is_graph = tuning.index == "hnsw" or (is_outgrown and is_hnsw_faster(rows, count))
+    is_graph = is_graph and has_coarse
+    near = tuning.coarse_dim
+    if scan and not is_graph:
+        count, near = scan, tuning.scan_dim
     is_few = counts == "windows" and rows < tuning.rows and EXACT_SHARE * count >= rows
     if count >= rows or is_few:
         return exact(rows, dim, "tuned", counts)
     kept = max(least, math.ceil(tuning.kept * growth)) if tuning.kept else 0
     # A clip leads to many windows, so more of these may be kept than clips were shortlisted.
     has_middle = kept > 0 and (kept < count or counts == "clips")
-    is_outgrown = rows > OUTGROWN * tuning.rows
-    is_graph = tuning.index == "hnsw" or (is_outgrown and is_hnsw_faster(rows, count))
-    middle = (tuning.middle_dim,) if has_middle else ()
+    if near != tuning.coarse_dim:
+        has_middle = has_middle and tuning.middle_dim > near
+    middle = (tuning.middle_dim,) if has_middle and tuning.middle_dim else ()
     return Plan(
-        "hnsw" if is_graph and has_coarse else "flat",
+        "hnsw" if is_graph else "flat",
         rows,
         count,
-        (tuning.coarse_dim, *middle, dim),
+        (near, *middle, dim),
         kept=kept if has_middle else 0,
         source="tuned",
         expected_recall=None if is_outgrown or k > tuning.k else tuning.recall,
         counts=counts,
+        scan_dim=tuning.scan_dim if is_graph else 0,
+        scan_shortlist=scan if is_graph else 0,
     )
 
 
@@ -165,7 +194,7 @@ def reason(found: Plan, tuning: Tuning | None, prefix_dim: int) -> str:
         return "no plan was tuned for this collection"
     if found.source == "default":
         return (
-            f"the tuned plan shortlists by {tuning.coarse_dim} dims and the index holds "
+            f"the tuned plan shortlists by {tuning.prefix_dim} dims and the index holds "
             f"{prefix_dim}; it serves from the next rebuild on"
         )
     if found.rows <= OUTGROWN * tuning.rows:
@@ -176,6 +205,17 @@ def reason(found: Plan, tuning: Tuning | None, prefix_dim: int) -> str:
     )
 
 
+def as_scan(found: Plan) -> Plan:
+    """The same search without its graph."""
+    if not found.scan_dim:
+        return replace(found, index="flat")
+    dims = (found.scan_dim, *(dim for dim in found.dims[1:] if dim > found.scan_dim))
+    if found.is_direct:
+        dims, found = (found.scan_dim, found.dims[-1]), replace(found, kept=0)
+    count = min(max(found.scan_shortlist, found.shortlist), found.rows)
+    return replace(found, index="flat", shortlist=count, dims=dims, scan_dim=0, scan_shortlist=0)
+
+
 def widen(narrow: Plan) -> Plan:
     """The next plan when a shortlist held too few clips; it ends at an exact scan of all rows."""
     count = narrow.shortlist * WIDEN
@@ -184,12 +224,10 @@ def widen(narrow: Plan) -> Plan:
             narrow, index="exact", shortlist=narrow.rows, dims=narrow.dims[-1:],
             widened=narrow.widened + 1, kept=0, expected_recall=1.0,
         )  # fmt: skip
+    wider = replace(narrow, shortlist=count, kept=narrow.kept * WIDEN, widened=narrow.widened + 1)
     # A long shortlist is where the scan overtakes the graph.
     is_graph = narrow.index == "hnsw" and is_hnsw_faster(narrow.rows, count)
-    return replace(
-        narrow, index="hnsw" if is_graph else "flat", shortlist=count, kept=narrow.kept * WIDEN,
-        widened=narrow.widened + 1,
-    )  # fmt: skip
+    return wider if is_graph or narrow.index == "flat" else as_scan(wider)
 
 
 # Medians of 60 searches on one thread (Sapphire Rapids, numpy 1.26, hnswlib 0.8, M 16, 32 dims),

@@ -11,9 +11,10 @@ import json
 import struct
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -66,6 +67,8 @@ class Tuning:
 
     `middle_dim` and `kept` (windows that the middle rung passes on) are 0 without that rung;
     `queries` counts the sampled ones, of the kinds named, and `recall` is that of the worst kind.
+    Where the graph has other dims than the index' prefixes, a scan of these takes the place of the
+    graph that can't serve: `scan_dim`, `scan_shortlist`; 0 where they are those of the graph.
     """
 
     index: str  # "exact", "flat" or "hnsw"
@@ -82,6 +85,13 @@ class Tuning:
     kinds: str
     seed: int
     tuned_s: float  # since 1970
+    scan_dim: int = 0  # plans of earlier releases end before these two
+    scan_shortlist: int = 0
+
+    @property
+    def prefix_dim(self) -> int:
+        """The dims of the prefixes that the index must hold."""
+        return self.scan_dim or self.coarse_dim
 
 
 @dataclass(frozen=True)
@@ -98,6 +108,13 @@ class Record:
     metadata: str
     first_row: int
     windows: int
+
+
+class Label(NamedTuple):
+    """What a hit says of its clip; `metadata` is JSON text."""
+
+    key: str
+    metadata: str
 
 
 @dataclass(frozen=True)
@@ -137,13 +154,18 @@ def sealed(fields: Identity | Grain | State | Tuning | Record) -> tuple[Any, ...
 
 def unsealed(kind: type[Fields], columns: Sequence[Any], path: Path, what: str) -> Fields:
     """The record of these columns; IntegrityError unless its checksum holds."""
-    *values, crc = columns
-    try:
-        if zlib.crc32(json.dumps(values).encode("ascii")) == crc:
-            return kind(*values)
-    except TypeError:  # rot changed a column's type
-        pass
+    if is_sealed(columns):
+        with suppress(TypeError):  # columns that this release does not know
+            return kind(*columns[:-1])
     raise rotten(what, path)
+
+
+def is_sealed(columns: Sequence[Any]) -> bool:
+    """Whether the checksum, which comes last, is that of the others."""
+    try:
+        return bool(zlib.crc32(json.dumps(columns[:-1]).encode("ascii")) == columns[-1])
+    except TypeError:  # rot changed a column's type
+        return False
 
 
 def rotten(what: str, path: Path) -> IntegrityError:

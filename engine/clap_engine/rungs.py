@@ -7,7 +7,7 @@ Knows nothing about queries, records or who planned.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from clap_engine import planner
 from clap_engine.arrays import Float32, Int64, l2_normalize
@@ -95,18 +95,22 @@ def gather(
             before, found = scope.rows, scope.everything()
         elif first is not None:
             found, first = first, None
-        else:
-            found = scope.view.shortlist(
-                l2_normalize(vector[: plan.dims[0]]), plan.shortlist,
-                use_coarse=plan.index == "hnsw", allowed=scope.allowed,
+        elif plan.index == "hnsw":
+            near = scope.view.near(
+                vector, plan.shortlist, kept=plan.kept if plan.is_direct else 0,
+                scan_shortlist=plan.scan_shortlist, allowed=scope.allowed,
             )  # fmt: skip
+            if near is None:  # most of what is near the query is not allowed: a scan finds what is
+                note(plan.index, "shortlist", plan.dims[0], before, 0)
+                plan = planner.as_scan(plan)
+                continue
+            found = near
+        else:
+            prefix = l2_normalize(vector[: plan.dims[0]])
+            found = scope.view.shortlist(prefix, plan.shortlist, scope.allowed)
         note(plan.index, "shortlist", plan.dims[0], before, len(found))
-        if plan.index == "hnsw" and len(found) < plan.shortlist:
-            # Most of what is near the query is not allowed: a scan finds what is.
-            plan = replace(plan, index="flat")
-            continue
         positions = found if plan.index == "exact" else scope.view.rows_of(found)
-        if plan.kept and len(positions) > plan.kept:
+        if plan.kept and not plan.is_direct and len(positions) > plan.kept:
             before, prefix = len(positions), l2_normalize(vector[: plan.dims[1]])
             positions = scope.view.narrow(positions, prefix, plan.kept)
             note("middle", "narrow", plan.dims[1], before, len(positions))

@@ -50,11 +50,13 @@ _GRAIN = "CREATE TABLE granularity (granularity TEXT NOT NULL, crc INTEGER NOT N
 
 # Made by the first tuning: releases that know no plans read past it, and a collection without it
 # is searched by the planner's defaults.
-PLAN = """CREATE TABLE IF NOT EXISTS plan (kind TEXT NOT NULL, coarse_dim INTEGER NOT NULL,
+# Each tuning makes it anew, since later releases know more of a plan.
+PLAN = """CREATE TABLE plan (kind TEXT NOT NULL, coarse_dim INTEGER NOT NULL,
     shortlist INTEGER NOT NULL, middle_dim INTEGER NOT NULL, kept INTEGER NOT NULL,
     windows INTEGER NOT NULL, k INTEGER NOT NULL, target REAL NOT NULL, recall REAL NOT NULL,
     latency_ms REAL NOT NULL, queries INTEGER NOT NULL, kinds TEXT NOT NULL,
-    seed INTEGER NOT NULL, tuned_s REAL NOT NULL, crc INTEGER NOT NULL)"""
+    seed INTEGER NOT NULL, tuned_s REAL NOT NULL, scan_dim INTEGER NOT NULL,
+    scan_shortlist INTEGER NOT NULL, crc INTEGER NOT NULL)"""
 
 
 def create(

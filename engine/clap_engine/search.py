@@ -8,9 +8,8 @@ Knows nothing about adding, locks or files.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,25 +17,31 @@ import numpy as np
 from clap_engine import planner
 from clap_engine.allow import AllowSets
 from clap_engine.arrays import Float32, Int64, l2_normalize
+from clap_engine.background import calibrated, sampled
+from clap_engine.calls import Call
 from clap_engine.clock import Clock
+from clap_engine.cores import usable_cores
+from clap_engine.deadline import Deadline
 from clap_engine.diversity import Group, collapse, diversify
 from clap_engine.errors import CollectionError, IntegrityError
+from clap_engine.events import Observer
+from clap_engine.facts import Facts
 from clap_engine.filters import Filter
 from clap_engine.index.view import View
 from clap_engine.ingest import Embedder
+from clap_engine.lanes import Lane
+from clap_engine.limits import DEFAULT_LIMITS, Limits
+from clap_engine.live_recall import LiveRecall
 from clap_engine.planner import Counts, Plan
 from clap_engine.query import AnyQuery
 from clap_engine.questions import Question, Resolver
-from clap_engine.records import Record
+from clap_engine.records import Label
 from clap_engine.request import CANDIDATES_MAX, Request
 from clap_engine.rungs import Best, Scope, Stage, gather
 from clap_engine.states import States
 
 # A hit may be removed between ranking and reading its record; then the search starts again.
 _OPTIMISTIC_TRIES = 3
-# Rows whose scores are the background of a sum, which no exporter can have measured.
-_BACKGROUND_ROWS = 1000
-_BACKGROUND_SEED = 0
 # Scores of many queries that are held at a time: 64 MB.
 _BATCH_SCORES = 1 << 24
 
@@ -86,9 +91,9 @@ class SearchResult:
 
 @dataclass(frozen=True)
 class _Ranked:
-    """Clips, best first, ties by key: records, scores [C], positions of best windows [C]."""
+    """Clips, best first, ties by key: labels, scores [C], positions of best windows [C]."""
 
-    records: list[Record]
+    labels: list[Label]
     scores: Float32
     places: Int64
 
@@ -102,8 +107,14 @@ class Search:
         allow: AllowSets,
         embedder: Embedder | None,
         calibration: Mapping[str, float],
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
+        slots = limits.max_in_flight or max(2, usable_cores())
+        self._lane = Lane("search", slots, limits.max_waiting)
+        self._observer: Observer = getattr(embedder, "observer", None) or Observer()
+        self._recall = LiveRecall(self._observer)
         self._states = states
+        self._facts = Facts(states)
         self._allow = allow
         self._resolver = Resolver(states, embedder)
         self._calibration = calibration
@@ -112,16 +123,56 @@ class Search:
 
     def run(self, query: AnyQuery, request: Request) -> SearchResult:
         """The best clips for one query."""
-        clock = Clock()
-        (question,) = self._resolver.questions([query], clock)
-        return self._found(question, request, clock)
+        clock = Clock(deadline=request.deadline)
+        with self._call("search", request) as call:
+            (question,) = self._resolver.questions([query], clock)
+            self._take_turn(call, clock)
+            result = self._repeated(question, request, clock)
+            call.stages_ms = result.timings_ms
+            call.sizes = {"queries": 1, "hits": len(result.hits), "rows": result.plan.rows}
+        return result
+
+    def _repeated(self, question: Question, request: Request, clock: Clock) -> SearchResult:
+        """What is found; now and then it is sought again, exactly, in the background."""
+        if not self._recall.is_drawn():
+            return self._found(question, request, clock)
+        try:
+            before = self._states.refresh()
+            result = self._found(question, request, clock)
+        except BaseException:
+            self._recall.drop()
+            raise
+        exactly = replace(request, shortlist="all", explain=False, deadline=Deadline())
+
+        def exact() -> list[str] | None:
+            scope = self._scope(request.tree, Clock())
+            if scope.view is not before:
+                return None
+            answer = self._answer(scope, question, exactly, Clock())
+            return None if answer is None else [hit.key for hit in answer.hits]
+
+        plan = result.plan
+        self._recall.repeat(
+            [hit.key for hit in result.hits], exact, k=request.k, rows=plan.rows, index=plan.index,
+            source=plan.source,
+        )  # fmt: skip
+        return result
 
     def run_batch(self, queries: Sequence[AnyQuery], request: Request) -> list[SearchResult]:
         """What `run` gives for each query; embedding, refreshing and scanning are shared."""
         if not queries:
             return []
-        clock = Clock()
+        with self._call("search_batch", request) as call:
+            results = self._batch(queries, request, call)
+            call.sizes = {"queries": len(queries), "hits": sum(len(r.hits) for r in results)}
+        return results
+
+    def _batch(
+        self, queries: Sequence[AnyQuery], request: Request, call: Call
+    ) -> list[SearchResult]:
+        clock = Clock(deadline=request.deadline)
         questions = self._resolver.questions(queries, clock)
+        self._take_turn(call, clock)
         scope = self._scope(request.tree, clock)
         shared = {stage: ms / len(queries) for stage, ms in clock.ms.items()}
         plan = self._plan(scope, request, request.candidates)
@@ -130,17 +181,28 @@ class Search:
         for start in range(0, len(questions), at_once):
             some = questions[start : start + at_once]
             firsts: list[Int64 | None] = [None] * len(some)
-            clock = Clock()
+            if start:
+                call.give_way()
+            clock = Clock(deadline=request.deadline)
             if plan.index == "flat":
                 prefixes = np.stack([question.prefix(plan.dims[0]) for question in some])
                 firsts = [*scope.view.shortlists(prefixes, plan.shortlist, scope.allowed)]
                 clock.lap("shortlist")
             before = {**shared, **{stage: ms / len(some) for stage, ms in clock.ms.items()}}
             for question, first in zip(some, firsts, strict=True):
-                own = Clock(before)
+                own = Clock(before, deadline=request.deadline)
                 answer = self._answer(scope, question, request, own, first)
                 results.append(answer or self._found(question, request, own))
         return results
+
+    def _call(self, verb: str, request: Request) -> Call:
+        """A call that embeds first, in the lanes of its embedder, and then takes its turn here."""
+        return Call(verb, self._lane, request.deadline, self._observer, at_once=False)
+
+    def _take_turn(self, call: Call, clock: Clock) -> None:
+        call.take_turn()
+        if call.wait_ms:
+            clock.lap("wait")
 
     def vectors(self, queries: Sequence[AnyQuery]) -> Float32:
         """[M, D]: the unit vectors that these queries are searched by."""
@@ -154,7 +216,7 @@ class Search:
         return planner.plan(
             view.columns, k, None, per_sqrt_row=self._per_sqrt_row,
             has_coarse=view.coarse is not None, ladder=(view.prefix_dim, self._dim),
-            counts=_counts(view),
+            counts=_counts(view), graph_dim=view.graph_dim,
         )  # fmt: skip
 
     def _found(self, question: Question, request: Request, clock: Clock) -> SearchResult:
@@ -188,6 +250,7 @@ class Search:
             ladder=(scope.view.prefix_dim, self._dim),
             tuning=self._states.tuning,
             counts=_counts(scope.view),
+            graph_dim=scope.view.graph_dim,
         )  # fmt: skip
 
     def _answer(
@@ -217,6 +280,7 @@ class Search:
                 )
             return share >= request.min_calibrated
 
+        is_bounded = request.min_score is not None or request.min_calibrated is not None
         wanted = request.candidates
         plan = self._plan(scope, request, wanted)
         stages: list[Stage] | None = [] if request.explain else None
@@ -224,12 +288,12 @@ class Search:
             plan, found = gather(
                 scope, question.vector, plan, wanted, clock, first=first, stages=stages
             )
-            ranked = self._ranked(scope, found, wanted, passes)
+            ranked = self._ranked(scope, found, wanted, passes if is_bounded else None)
             if ranked is None:
                 return None
             groups = _grouped(scope.view, ranked, request)
             # Fewer than wanted: there are no more, or they are too weak.
-            is_all = len(ranked.records) < wanted or wanted >= CANDIDATES_MAX
+            is_all = len(ranked.labels) < wanted or wanted >= CANDIDATES_MAX
             if len(groups) >= request.k or is_all:
                 break
             wanted, first = min(wanted * planner.WIDEN, CANDIDATES_MAX), None
@@ -247,33 +311,35 @@ class Search:
         )
 
     def _ranked(
-        self, scope: Scope, found: Best, wanted: int, passes: Callable[[float], bool]
+        self, scope: Scope, found: Best, wanted: int, passes: Callable[[float], bool] | None
     ) -> _Ranked | None:
         """The best `wanted` of the clips that pass, or None when the state has changed."""
         if not len(found.clips):
             return _Ranked([], found.scores, found.places)
-        count = min(wanted, len(found.scores))
-        last = np.partition(found.scores, len(found.scores) - count)[-count:].min()
-        chosen = np.flatnonzero(found.scores >= last)  # all that tie with the last: keys decide
-        with self._states.guard:
-            reader = self._states.reader
-            records = reader.records(found.clips[chosen].tolist())
-            if len(records) < len(chosen):
-                return None
-            if scope.allowed is not None and reader.is_amended_after(scope.view.change):
-                return None  # what was filtered by may not be what the records say now
+        clips, places, scores = found.clips, found.places, found.scores
+        if wanted < len(scores):
+            last = np.partition(scores, len(scores) - wanted)[len(scores) - wanted]
+            chosen = np.flatnonzero(scores >= last)  # all that tie with the last: keys decide
+            clips, places, scores = clips[chosen], places[chosen], scores[chosen]
+        numbers = clips.tolist()
+        labels = self._facts.of(scope.view, numbers)
+        if labels is None:
+            return None
+        if scope.allowed is not None:
+            with self._states.guard:
+                if self._states.reader.is_amended_after(scope.view.change):
+                    return None  # what was filtered by may not be what the records say now
         order = sorted(
-            (-float(found.scores[i]), records[int(found.clips[i])].key, int(i)) for i in chosen
+            (-score, labels[clip].key, i)
+            for i, (score, clip) in enumerate(zip(scores.tolist(), numbers, strict=True))
         )
-        kept = [i for minus, _, i in order[:wanted] if passes(-minus)]
-        return _Ranked(
-            [records[int(found.clips[i])] for i in kept], found.scores[kept], found.places[kept]
-        )
+        kept = [i for minus, _, i in order[:wanted] if passes is None or passes(-minus)]
+        return _Ranked([labels[numbers[i]] for i in kept], scores[kept], places[kept])
 
     def _background(self, view: View, question: Question) -> tuple[float, float] | None:
         """Mean and spread of the scores of unrelated pairs, where they are known."""
         if question.modality == "sum":
-            return _sampled_background(view, question.vector)
+            return sampled(view, question.vector)
         mean = self._calibration.get(f"{question.modality}_mean")
         std = self._calibration.get(f"{question.modality}_std")
         return None if mean is None or std is None or not std > 0 else (mean, std)
@@ -283,23 +349,9 @@ def _counts(view: View) -> Counts:
     return "clips" if view.by_clip else "windows"
 
 
-def _sampled_background(view: View, vector: Float32) -> tuple[float, float] | None:
-    """Mean and spread of the scores of a sample of rows, the same one for the same view."""
-    if view.rows <= _BACKGROUND_ROWS:
-        positions = view.everything()
-    else:
-        total = len(view.base) + len(view.tail)
-        drawn = np.random.default_rng(_BACKGROUND_SEED).integers(0, total, _BACKGROUND_ROWS)
-        gone = np.concatenate([view.base_dead, view.tail_dead + len(view.base)])
-        positions = np.setdiff1d(drawn, gone)
-    scores = view.scores(positions, vector)
-    std = float(scores.std()) if len(scores) else 0.0
-    return (float(scores.mean()), std) if std > 0 else None
-
-
 def _grouped(view: View, ranked: _Ranked, request: Request) -> list[Group]:
     """Which of the ranked clips to show, in order, and what is folded into each."""
-    groups = [Group(i, ()) for i in range(len(ranked.records))]
+    groups = [Group(i, ()) for i in range(len(ranked.labels))]
     if not groups or not request.is_compared:
         return groups
     vectors = l2_normalize(view.vectors_at(ranked.places))
@@ -321,12 +373,12 @@ def _hits(
     spans = view.spans(ranked.places[[group.kept for group in groups]])
     return tuple(
         Hit(
-            ranked.records[group.kept].key,
+            ranked.labels[group.kept].key,
             score := float(ranked.scores[group.kept]),
             calibrated(score, background),
             *span,
-            _metadata(ranked.records[group.kept].metadata),
-            tuple(ranked.records[i].key for i in group.folded),
+            _metadata(ranked.labels[group.kept].metadata),
+            tuple(ranked.labels[i].key for i in group.folded),
         )
         for group, span in zip(groups, spans, strict=True)
     )
@@ -336,11 +388,3 @@ def _metadata(text: str) -> dict[str, Any]:
     """What a caller stored; most store nothing, and that need not be parsed."""
     found: dict[str, Any] = {} if text == "{}" else json.loads(text)
     return found
-
-
-def calibrated(score: float, background: tuple[float, float] | None) -> float | None:
-    """The share of unrelated pairs that score lower; None where their mean and std aren't known."""
-    if background is None:
-        return None
-    mean, std = background
-    return 0.5 * (1.0 + math.erf((score - mean) / (std * math.sqrt(2.0))))

@@ -24,7 +24,8 @@ from clap_engine.errors import ClapError, IntegrityError, RebuildWarning
 from clap_engine.index import coarse, columns, generation
 from clap_engine.index.generation import PREFIX_DIM, Block, Generation
 from clap_engine.index.view import Tail, View
-from clap_engine.records import Rows, State, Tuning
+from clap_engine.logwatch import LogWatch
+from clap_engine.records import Label, Rows, State, Tuning
 
 log = logging.getLogger("clap_engine")
 
@@ -61,20 +62,58 @@ class States:
         self._pointer = 0  # the generation under the view, as the truth numbers it
         self._proven: Generation | None = None
         self._version: int | None = None
+        self._watch = LogWatch(folder / f"{DATABASE}-wal")
+        self.is_led = False  # whether a thread brings it up to date, and searches don't
 
     def close(self) -> None:
         """Close the connection; views stay valid."""
         with self.guard:
             self.reader.close()
 
+    @property
+    def view(self) -> View:
+        """The view that was made last."""
+        return self._view
+
     def refresh(self) -> View:
-        """The view of what is committed by now; costs 10 us when nothing changed."""
+        """The view of what is committed by now, by others 50 ms ago at the latest."""
+        if self.is_led or self._watch.is_quiet():
+            return self._view
+        return self.follow()
+
+    def follow(self) -> View:
+        """The view of what is committed by now, wherever else the states are kept up to date."""
         with self.guard:
-            version = self.reader.data_version()
+            look, version = self._watch.look(), self.reader.data_version()
             if version != self._version:
                 with self.held():
                     self._version = version
+            self._watch.keep(look)
             return self._view
+
+    def look_ahead(self) -> None:
+        """Open a newer generation beside the one that serves, so that no search waits for that."""
+        with self.guard:
+            if self.reader.data_version() == self._version:
+                return
+            state, known = self.reader.state(), self._proven
+        if not state.header_size or state.generation == self._pointer:
+            return
+        if known is None or known.number != state.generation:
+            header = storage.FileDigest(state.header_size, state.header_sha256)
+            found = generation.open(self._generations, state.generation, header, self._owner)
+            with self.guard:
+                self._proven = found
+
+    def adopt(self, view: View) -> None:
+        """Begin with the generation of a view of the same file, which is not opened again."""
+        self._proven = Generation(
+            view.number, view.change, view.last_row, view.base, view.coarse, view.labels
+        )
+
+    def tell(self) -> None:
+        """Something was committed by this process' writer: the next refresh shows it."""
+        self._watch.tell()
 
     @contextmanager
     def held(self) -> Iterator[View]:
@@ -100,12 +139,20 @@ class States:
                     self._give_up(state, reason)
             raise IntegrityError(f"{self._folder} changes too fast to be read; try again")
 
-    def rebuild(self, writer: Catalogue, guard: threading.RLock, check: Callable[[], None]) -> int:
+    def rebuild(
+        self,
+        writer: Catalogue,
+        guard: threading.RLock,
+        check: Callable[[], None],
+        *,
+        with_graph: bool = True,
+    ) -> int:
         """Write, prove and publish a new generation from the truth; its number.
 
         The caller holds the writer's lock; `guard` is taken only to publish, so that commits go
         on meanwhile: they become the tail. `check` is called now and then, and ends it by what it
-        raises. A failure leaves the old generation in its place.
+        raises. A failure leaves the old generation in its place. A graph that is due may
+        be left out where it would soon be replaced.
         """
         with (
             closing(Catalogue(self._folder / DATABASE, read_only=True)) as own,
@@ -125,9 +172,12 @@ class States:
                     change=state.change,
                     last_row=state.last_row,
                     batches=_read(stored, held, check),
-                    with_coarse=planner.is_coarse_due(count, self._per_sqrt_row, tuning)
-                    and coarse.is_available(),
+                    clips=_rested(own.all_labels(_ROWS_AT_ONCE), check),
+                    with_coarse=with_graph and self._is_graph_due(count, tuning),
                     prefix_dim=_prefix_dim(tuning, self.identity.dim),
+                    coarse_dim=None
+                    if tuning is None
+                    else min(self.identity.dim, tuning.coarse_dim),
                     check=check,
                 )
         check()
@@ -145,6 +195,19 @@ class States:
             writer.publish(number, header.size, header.sha256, state.change)
         generation.keep_only(self._generations, number)
         return number
+
+    def is_graph_due(self, view: View) -> bool:
+        """Whether a generation of these rows would have a graph."""
+        return self._is_graph_due(view.columns, self.tuning)
+
+    def lacks_graph(self, view: View) -> bool:
+        """Whether the generation has none of those dims that it should have."""
+        due = view.prefix_dim if self.tuning is None else self.tuning.coarse_dim
+        return view.graph_dim != due and self.is_graph_due(view)
+
+    def _is_graph_due(self, columns: int, tuning: Tuning | None) -> bool:
+        is_due = planner.is_coarse_due(columns, self._per_sqrt_row, tuning)
+        return is_due and coarse.is_available()
 
     def problems(self) -> list[str]:
         """What is wrong on disk, all of it read again; empty when nothing is."""
@@ -255,7 +318,7 @@ def _tuning_of(catalogue: Catalogue) -> Tuning | None:
 
 
 def _prefix_dim(tuning: Tuning | None, dim: int) -> int:
-    return min(dim, PREFIX_DIM if tuning is None else tuning.coarse_dim)
+    return min(dim, PREFIX_DIM if tuning is None else tuning.prefix_dim)
 
 
 def _read(batches: Iterator[Rows], held: ExitStack, check: Callable[[], None]) -> Iterator[Rows]:
@@ -268,6 +331,17 @@ def _read(batches: Iterator[Rows], held: ExitStack, check: Callable[[], None]) -
         yield batch
         time.sleep(_REST_S)
     held.close()
+
+
+def _rested(
+    labels: Iterator[tuple[int, Label]], check: Callable[[], None]
+) -> Iterator[tuple[int, Label]]:
+    """The same, at the pace of `_read`."""
+    for at, label in enumerate(labels):
+        if at % _ROWS_AT_ONCE == 0:
+            check()
+            time.sleep(_REST_S)
+        yield label
 
 
 class _Damage(Exception):

@@ -178,8 +178,8 @@ def test_base_and_tail_are_searched_as_one(tail: int) -> None:
     packed = vectors.pack(power_law(500, seed=8))
     whole, split = view_of(packed, 0), view_of(packed, tail)
     for query in power_law(10, seed=9):
-        a = whole.shortlist(prefix_of(query), 40, use_coarse=False)
-        b = split.shortlist(prefix_of(query), 40, use_coarse=False)
+        a = whole.shortlist(prefix_of(query), 40)
+        b = split.shortlist(prefix_of(query), 40)
         # A product's rounding may differ with the matrix's width: at most the last place swaps.
         assert len(np.intersect1d(a, b)) >= 39
         np.testing.assert_array_equal(whole.scores(b, query), split.scores(b, query))
@@ -195,7 +195,7 @@ def test_removed_rows_are_never_returned_and_older_views_keep_them() -> None:
     assert len(before.everything()) == 300
     assert not np.isin(after.everything(), gone).any()
     for query in power_law(5, seed=11):
-        found = after.shortlist(prefix_of(query), 100, use_coarse=False)
+        found = after.shortlist(prefix_of(query), 100)
         assert len(found) == 100
         assert not np.isin(found, gone).any()
 
@@ -256,6 +256,12 @@ def test_best_windows_are_what_a_loop_over_clips_finds(tail: int) -> None:
     ]
 
 
+def found_near(view: View, query: Float32, count: int, **options: int) -> Int64:
+    found = view.near(query, count, **options)
+    assert found is not None
+    return found
+
+
 @needs_hnswlib
 @pytest.mark.parametrize("rows", [1, 2, 50, 1000, 5000])
 @pytest.mark.parametrize("tail", [0, 20])
@@ -267,8 +273,8 @@ def test_the_graph_agrees_with_the_scan(rows: int, tail: int) -> None:
     count = max(1, rows // 5)
     overlaps = []
     for query in power_law(20, seed=14):
-        scan = view.shortlist(prefix_of(query), count, use_coarse=False)
-        graph = view.shortlist(prefix_of(query), count, use_coarse=True)
+        scan = view.shortlist(prefix_of(query), count)
+        graph = found_near(view, query, count)
         assert (np.diff(graph) > 0).all()
         assert len(graph) >= min(count, rows + tail)
         overlaps.append(len(np.intersect1d(scan, graph)) / len(scan))
@@ -282,7 +288,7 @@ def test_the_graph_never_returns_removed_rows() -> None:
     view = view_of(packed, 0, index)
     thin = view.later(3, 1000, view.tail, [(1, 700)])
     for query in power_law(10, seed=16):
-        found = thin.shortlist(prefix_of(query), 100, use_coarse=True)
+        found = found_near(thin, query, 100)
         assert len(found) == 100
         assert (found >= 700).all()
 
@@ -328,13 +334,13 @@ def test_sixteen_threads_search_as_one_does() -> None:
     packed = vectors.pack(power_law(3000, seed=19))
     index = CoarseIndex.build(np.ascontiguousarray(vectors.prefixes(packed, PREFIX_DIM).T))
     view = view_of(packed, 0, index)
-    queries = [prefix_of(query) for query in power_law(16, seed=20)]
-    alone = [view.shortlist(query, 200, use_coarse=True) for query in queries]
+    queries = list(power_law(16, seed=20))
+    alone = [found_near(view, query, 200) for query in queries]
     wrong: list[int] = []
 
     def work(i: int) -> None:
         for _ in range(20):
-            if not np.array_equal(view.shortlist(queries[i], 200, use_coarse=True), alone[i]):
+            if not np.array_equal(found_near(view, queries[i], 200), alone[i]):
                 wrong.append(i)
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(16)]

@@ -25,7 +25,7 @@ from clap_engine.index.generation import Block
 from clap_engine.index.view import View
 from clap_engine.planner import Plan
 from clap_engine.records import NewClip, Tuning
-from clap_engine.tune import Trial, choose
+from clap_engine.trials import Trial, choose
 
 needs_hnswlib = pytest.mark.skipif(not coarse.is_available(), reason="hnswlib is not installed")
 SPAN = np.array([[0.0, 5.0]])
@@ -445,6 +445,8 @@ def test_with_a_graph_and_without_hnswlib(
     small: Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(planner, "HNSW_ROWS_PER_CANDIDATE", 0)
+    monkeypatch.setattr(tune, "_GRAPH_ROWS", 0)
+    small.rebuild()
     report = small.tune(0.9, queries=list(power_law(60, seed=2)))
     assert any(t.plan.index == "hnsw" and (t.recall or 0) >= 0.9 for t in report.trials)
     small._open_writer().put_tuning(tuning_of(index="hnsw", shortlist=400))

@@ -318,14 +318,14 @@ def test_no_snapshot_is_held_while_the_graph_is_built(
     monkeypatch.setattr(planner, "SHORTLIST_PER_HIT", 1)
     stored: dict[str, Float32] = {}
     put(sounds, stored, range(20))
-    real, busy = coarse.CoarseIndex.build, []
+    real, busy = coarse.CoarseIndex.build_from, []
 
-    def build(*args: Any) -> Any:
+    def build_from(*args: Any) -> Any:
         put(sounds, stored, range(20, 22))
         busy.append(sounds._open_writer()._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")[0][0])
         return real(*args)
 
-    monkeypatch.setattr(coarse.CoarseIndex, "build", build)
+    monkeypatch.setattr(coarse.CoarseIndex, "build_from", build_from)
     sounds.rebuild()
     assert sounds.info()["index"] == "hnsw"
     assert busy == [0]
@@ -337,7 +337,7 @@ def test_a_graph_that_is_built_in_parts_is_the_same(monkeypatch: pytest.MonkeyPa
     rows = power_law(700, seed=3)[:, :32]
     rows /= (rows**2).sum(axis=1, keepdims=True) ** 0.5
     whole = coarse.CoarseIndex.build(rows)
-    monkeypatch.setattr(coarse, "_ROWS_AT_ONCE", 64)
+    monkeypatch.setattr(coarse, "ROWS_AT_ONCE", 64)
     looks: list[None] = []
     parts = coarse.CoarseIndex.build(rows, lambda: looks.append(None))
     assert len(looks) == 11

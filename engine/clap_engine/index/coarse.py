@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ SEED = 100
 _HEADER = struct.Struct("=QQQQQQiI")
 _UNIT_TOLERANCE = 1e-3
 # Rows between two looks at whether the building shall end: some 0.5 s.
-_ROWS_AT_ONCE = 2048
+ROWS_AT_ONCE = 2048
 
 
 def is_available() -> bool:
@@ -61,17 +61,31 @@ class CoarseIndex:
 
         `check` is called now and then and ends the building by what it raises.
         """
-        rows = _check_rows(prefixes, None)
-        index = _hnswlib().Index(space="ip", dim=rows.shape[1])
-        index.init_index(
-            max_elements=len(rows), ef_construction=EF_CONSTRUCTION, M=M, random_seed=SEED
-        )
-        for start in range(0, len(rows), _ROWS_AT_ONCE):
+        rows = check_array(prefixes, shape=(None, None), name="prefixes")
+        parts = (rows[at : at + ROWS_AT_ONCE] for at in range(0, len(rows), ROWS_AT_ONCE))
+        return cls.build_from(parts, len(rows), rows.shape[1], check)
+
+    @classmethod
+    def build_from(
+        cls,
+        parts: Iterable[Float32],
+        count: int,
+        dim: int,
+        check: Callable[[], None] | None = None,
+    ) -> CoarseIndex:
+        """The same of `count` prefixes that come in parts [n, d] of ROWS_AT_ONCE."""
+        if not count:
+            raise IntegrityError("an index needs at least one row")
+        index = _hnswlib().Index(space="ip", dim=dim)
+        index.init_index(max_elements=count, ef_construction=EF_CONSTRUCTION, M=M, random_seed=SEED)
+        start = 0
+        for part in parts:
             if check is not None:
                 check()
-            some = rows[start : start + _ROWS_AT_ONCE]
-            index.add_items(some, np.arange(start, start + len(some)), num_threads=1)
-        return cls(index, rows.shape[1], len(rows))
+            rows = _check_rows(part, dim)
+            index.add_items(rows, np.arange(start, start + len(rows)), num_threads=1)
+            start += len(rows)
+        return cls(index, dim, count)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file; hnswlib reports no failure, so the caller must load it to prove it."""
@@ -99,9 +113,11 @@ class CoarseIndex:
         hnswlib searches with max(ef, K), so ef needs no setting, and a wider one gains nothing.
         """
         wanted = min(count, self.count)
-        (row,) = _check_rows(query[None], self.dim)
+        square = float(query @ query)  # NaN and infinity fail the comparison below
+        if query.shape != (self.dim,) or not (abs(square - 1) <= _UNIT_TOLERANCE or square == 0):
+            _check_rows(query[None], self.dim)  # says what is wrong
         try:
-            labels, distances = self._index.knn_query(row[None], k=wanted, num_threads=1)
+            labels, distances = self._index.knn_query(query[None], k=wanted, num_threads=1)
         except RuntimeError as error:  # fewer than K reachable: links were lost
             raise IntegrityError(
                 f"the coarse index reaches fewer than {wanted} of its {self.count} rows; rebuild it"

@@ -23,10 +23,11 @@ from typing import Any
 import numpy as np
 
 from clap_engine import storage
-from clap_engine.arrays import Float16, Float32, Float64, Int64
+from clap_engine.arrays import Float16, Float32, Float64, Int64, l2_normalize
 from clap_engine.errors import ClapError, IntegrityError
-from clap_engine.index import coarse, columns, vectors
-from clap_engine.records import Rows
+from clap_engine.index import coarse, columns, labels, vectors
+from clap_engine.index.labels import Labels
+from clap_engine.records import Label, Rows
 from clap_engine.storage import FileDigest
 
 FORMAT = 2
@@ -40,6 +41,7 @@ _VECTORS = "vectors.f16"  # [N, D] float16
 _PREFIXES = "prefixes.f32"  # [d, N] float32, or [d, C]; the header says d
 _ROWS = "rows.i64"  # [2, N] int64: row numbers ascending, and the clip of each
 _SPANS = "spans.f64"  # [N, 2] float64: start and end in seconds
+_LABELS = "labels.bin"  # of all clips, see labels; of earlier releases none has it
 _COARSE = "coarse.hnsw"  # hnswlib's own format, with labels 0..N-1, or 0..C-1
 
 
@@ -117,6 +119,7 @@ class Generation:
     last_row: int
     block: Block
     coarse: coarse.CoarseIndex | None
+    labels: Labels | None = None
 
 
 def empty_block(dim: int, prefix_dim: int = PREFIX_DIM, by_clip: bool = False) -> Block:
@@ -158,15 +161,19 @@ def write(
     last_row: int,
     batches: Iterable[Rows],
     with_coarse: bool,
+    clips: Iterable[tuple[int, Label]] | None = None,
     prefix_dim: int = PREFIX_DIM,
+    coarse_dim: int | None = None,
     check: Callable[[], None] | None = None,
 ) -> FileDigest:
     """Write generation `number` from all rows, in order; the digest of its header.
 
-    Its prefixes, and the graph over them, have `prefix_dim` dims; where the owner wants one column
-    for each clip, the batches are regrouped so that each holds whole clips.
+    Its prefixes have `prefix_dim` dims, and so has the graph unless `coarse_dim` says otherwise;
+    where the owner wants one column for each clip, the batches are regrouped so that each holds
+    whole clips.
 
-    `check` may end the building of the graph, see coarse; batches may raise as well.
+    `clips` are all of them with what hits say of them, in order; without them searches ask the
+    truth. `check` may end the building of the graph, see coarse; batches may raise as well.
 
     It is durable when this returns, but nobody looks at it before the source of truth points
     to it: open it first.
@@ -186,7 +193,10 @@ def write(
                 seen.append((small, prefixes_of(batch, prefix_dim, owner.by_clip)))
                 yield np.ascontiguousarray(batch.vectors).data.cast("B")
 
-        files = {_VECTORS: storage.write_file(draft / _VECTORS, packed())}
+        files = {}
+        if clips is not None:  # the snapshot that they are read in ends with the last batch
+            files[_LABELS] = storage.write_file(draft / _LABELS, labels.packed(clips))
+        files[_VECTORS] = storage.write_file(draft / _VECTORS, packed())
         if not seen:
             raise IntegrityError("a generation needs at least one row")
         prefixes = np.concatenate([prefix for _, prefix in seen], axis=1)
@@ -200,8 +210,19 @@ def write(
         files[_PREFIXES] = storage.write_file(draft / _PREFIXES, [prefixes.data.cast("B")])
         files[_ROWS] = storage.write_file(draft / _ROWS, [numbering.data.cast("B")])
         files[_SPANS] = storage.write_file(draft / _SPANS, [spans.data.cast("B")])
+        dims = {"prefix_dim": prefix_dim}
         if with_coarse:
-            index = coarse.CoarseIndex.build(np.ascontiguousarray(prefixes.T), check)
+            if coarse_dim in (None, prefix_dim):
+                parts = _parts(prefixes.T)
+            else:
+                dims["coarse_dim"] = coarse_dim
+                shape = (numbering.shape[1], owner.dim)
+                packed_rows = np.memmap(draft / _VECTORS, np.float16, "r", shape=shape)
+                starts = columns.starts_of(numbering[1]) if owner.by_clip else None
+                parts = prefix_parts(packed_rows, starts, coarse_dim)
+            index = coarse.CoarseIndex.build_from(
+                parts, prefixes.shape[1], dims.get("coarse_dim", prefix_dim), check
+            )
             index.save(draft / _COARSE)
             storage.fsync_path(draft / _COARSE)
             files[_COARSE] = storage.file_digest(draft / _COARSE)
@@ -211,7 +232,7 @@ def write(
             "collection": owner.collection,
             "space_id": owner.space_id,
             "dim": owner.dim,
-            "prefix_dim": prefix_dim,
+            **dims,
             "rows": numbering.shape[1],
             "change": change,
             "last_row": last_row,
@@ -235,6 +256,23 @@ def prefixes_of(batch: Rows, dim: int, by_clip: bool) -> Float32:
     return np.ascontiguousarray(made.T)
 
 
+def prefix_parts(packed: Float16, starts: Int64 | None, dim: int) -> Iterator[Float32]:
+    """Of stored rows [N, D], or of the means of those between `starts`: unit prefixes [n, dim]."""
+    count = len(packed) if starts is None else len(starts) - 1
+    for at in range(0, count, coarse.ROWS_AT_ONCE):
+        end = min(at + coarse.ROWS_AT_ONCE, count)
+        if starts is None:
+            yield l2_normalize(vectors.widen(packed[at:end, :dim]))
+        else:
+            some = starts[at : end + 1]
+            yield columns.means(packed[some[0] : some[-1]], some - some[0], dim)
+
+
+def _parts(prefixes: Float32) -> Iterator[Float32]:
+    for at in range(0, len(prefixes), coarse.ROWS_AT_ONCE):
+        yield np.ascontiguousarray(prefixes[at : at + coarse.ROWS_AT_ONCE])
+
+
 def open(directory: Path, number: int, header_digest: FileDigest, owner: Owner) -> Generation:
     """Open generation `number`; IntegrityError or NotFoundError unless it is whole and ours.
 
@@ -244,20 +282,26 @@ def open(directory: Path, number: int, header_digest: FileDigest, owner: Owner) 
     text = storage.read_exact(path / _HEADER, header_digest.size, header_digest.sha256)
     try:
         header = json.loads(text)
-        count, prefix_dim = _check_header(header, number, owner)
+        count, prefix_dim, coarse_dim = _check_header(header, number, owner)
         files = {name: FileDigest(*entry) for name, entry in header["files"].items()}
         rows, clips = _mapped(path, files, _ROWS, np.int64, (2, count))
         # Read off the clips: no second record of where they begin could contradict the first.
         starts = columns.starts_of(clips) if owner.by_clip else None
         width = count if starts is None else len(starts) - 1
+        has_coarse = _COARSE in files and coarse.is_available()
         block = Block(
             _mapped(path, files, _VECTORS, np.float16, (count, owner.dim)),
-            _mapped(path, files, _PREFIXES, np.float32, (prefix_dim, width)),
+            # Where there is a graph, only filters and long shortlists look at them.
+            _mapped(path, files, _PREFIXES, np.float32, (prefix_dim, width), not has_coarse),
             rows,
             clips,
             _mapped(path, files, _SPANS, np.float64, (count, 2)),
             starts,
         )
+        found = None
+        if _LABELS in files:
+            size, sha256 = files[_LABELS].size, files[_LABELS].sha256
+            found = Labels(storage.map_exact(path / _LABELS, size, sha256, touch=False))
         change, last_row = int(header["change"]), int(header["last_row"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, ClapError):
@@ -270,11 +314,11 @@ def open(directory: Path, number: int, header_digest: FileDigest, owner: Owner) 
     ):
         raise IntegrityError(f"{path / _ROWS} is out of order; rebuild the generation")
     index = None
-    if _COARSE in files and coarse.is_available():
+    if has_coarse:
         if storage.file_digest(path / _COARSE) != files[_COARSE]:
             raise IntegrityError(f"{path / _COARSE} does not match its digest; rebuild it")
-        index = coarse.CoarseIndex.load(path / _COARSE, prefix_dim, block.columns)
-    return Generation(number, change, last_row, block, index)
+        index = coarse.CoarseIndex.load(path / _COARSE, coarse_dim, block.columns)
+    return Generation(number, change, last_row, block, index, found)
 
 
 def copy(directory: Path, number: int, header_digest: FileDigest, into: Path) -> None:
@@ -288,7 +332,7 @@ def copy(directory: Path, number: int, header_digest: FileDigest, into: Path) ->
         files = {name: FileDigest(*entry) for name, entry in json.loads(text)["files"].items()}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise IntegrityError(f"{source / _HEADER} makes no sense ({error!r})") from error
-    if not files.keys() <= {_VECTORS, _PREFIXES, _ROWS, _SPANS, _COARSE}:
+    if not files.keys() <= {_VECTORS, _PREFIXES, _ROWS, _SPANS, _LABELS, _COARSE}:
         raise IntegrityError(f"{source / _HEADER} names other files than a generation has")
     if not into.is_dir():
         storage.make_dir(into)
@@ -308,8 +352,8 @@ def keep_only(directory: Path, number: int) -> None:
                 storage.remove_tree(entry)
 
 
-def _check_header(header: dict[str, Any], number: int, owner: Owner) -> tuple[int, int]:
-    """Rows, and the dims of their prefixes; IntegrityError when it speaks of something else."""
+def _check_header(header: dict[str, Any], number: int, owner: Owner) -> tuple[int, int, int]:
+    """Rows, the dims of their prefixes and the graph's; IntegrityError when it is of another."""
     found = {name: header[name] for name in ("format", "number", "collection", "space_id", "dim")}
     due = {
         "format": owner.format, "number": number, "collection": owner.collection,
@@ -321,13 +365,21 @@ def _check_header(header: dict[str, Any], number: int, owner: Owner) -> tuple[in
     if not isinstance(count, int) or count < 1:
         raise IntegrityError(f"the generation claims {count!r} rows; rebuild it")
     prefix_dim = header["prefix_dim"]
-    if not isinstance(prefix_dim, int) or not 1 <= prefix_dim <= owner.dim:
-        raise IntegrityError(f"the generation claims prefixes of {prefix_dim!r}; rebuild it")
-    return count, prefix_dim
+    # Named where it is another one: earlier releases find such a graph damaged, and rebuild it.
+    coarse_dim = header.get("coarse_dim", prefix_dim)
+    for dim in (prefix_dim, coarse_dim):
+        if not isinstance(dim, int) or not 1 <= dim <= owner.dim:
+            raise IntegrityError(f"the generation claims prefixes of {dim!r}; rebuild it")
+    return count, prefix_dim, coarse_dim
 
 
 def _mapped(
-    path: Path, files: dict[str, FileDigest], name: str, dtype: Any, shape: tuple[int, int]
+    path: Path,
+    files: dict[str, FileDigest],
+    name: str,
+    dtype: Any,
+    shape: tuple[int, int],
+    touch: bool = True,
 ) -> Any:
     """The file as a read-only array over its memory map."""
     size = shape[0] * shape[1] * np.dtype(dtype).itemsize
@@ -336,6 +388,5 @@ def _mapped(
             f"{os.fspath(path / name)} has {files[name].size} bytes where {list(shape)} "
             f"{np.dtype(dtype).name} take {size}; rebuild the generation"
         )
-    return np.frombuffer(storage.map_exact(path / name, size, files[name].sha256), dtype).reshape(
-        shape
-    )
+    view = storage.map_exact(path / name, size, files[name].sha256, touch=touch)
+    return np.frombuffer(view, dtype).reshape(shape)

@@ -18,7 +18,7 @@ from functools import cached_property
 
 import numpy as np
 
-from clap_engine.arrays import Float32, Int64
+from clap_engine.arrays import Float32, Int64, l2_normalize
 from clap_engine.errors import IntegrityError
 from clap_engine.index import columns, flat, vectors
 from clap_engine.index.allowed import Allowed, Part, positions_of
@@ -31,6 +31,7 @@ from clap_engine.index.generation import (
     new_block,
     prefixes_of,
 )
+from clap_engine.index.labels import Labels
 from clap_engine.records import Rows
 
 log = logging.getLogger("clap_engine")
@@ -99,6 +100,8 @@ class View:
     coarse: CoarseIndex | None
     base_dead: Int64
     tail_dead: Int64
+    touched: int = 0  # the change that last removed clips or gave them other facts, if not older
+    labels: Labels | None = None  # of the generation's clips, unless some were amended since
 
     @classmethod
     def of(
@@ -116,7 +119,7 @@ class View:
         none = empty_block(dim, block.prefix_dim, block.starts is not None)
         return cls(
             generation.number, generation.change, generation.last_row, generation.block,
-            none, generation.coarse, _NONE, _NONE,
+            none, generation.coarse, _NONE, _NONE, generation.change, generation.labels,
         )  # fmt: skip
 
     def later(
@@ -130,12 +133,19 @@ class View:
             tail=tail,
             base_dead=np.union1d(self.base_dead, _positions(self.base.rows, removed)),
             tail_dead=np.union1d(self.tail_dead, _positions(tail.rows, removed)),
+            touched=change if removed else self.touched,
+            labels=None if any(not count for _, count in removed) else self.labels,
         )
 
     @property
     def prefix_dim(self) -> int:
         """The dims of the coarse rung."""
         return self.base.prefix_dim
+
+    @property
+    def graph_dim(self) -> int:
+        """The dims of the graph, 0 without one."""
+        return 0 if self.coarse is None else self.coarse.dim
 
     @property
     def rows(self) -> int:
@@ -184,20 +194,33 @@ class View:
         base, tail = (Part(block, positions_of(block, clips)) for block in (self.base, self.tail))
         return Allowed(base.without(self.base_dead), tail.without(self.tail_dead))
 
-    def shortlist(
-        self, prefix: Float32, count: int, *, use_coarse: bool, allowed: Allowed | None = None
-    ) -> Int64:
-        """[d] -> columns, ascending, of the `count` nearest prefixes, and of those that tie.
-
-        The graph may give fewer where few of those near the query are allowed; a scan doesn't.
-        """
-        if use_coarse and self.coarse is not None:
-            try:
-                return self._coarse_shortlist(self.coarse, prefix, count, allowed)
-            except IntegrityError as error:
-                log.warning("%s; this search scans instead", error)
+    def shortlist(self, prefix: Float32, count: int, allowed: Allowed | None = None) -> Int64:
+        """[d] -> columns, ascending, of the `count` nearest prefixes, and of those that tie."""
         (found,) = self.shortlists(prefix[None], count, allowed)
         return found
+
+    def near(
+        self,
+        vector: Float32,
+        count: int,
+        *,
+        kept: int = 0,
+        scan_shortlist: int = 0,
+        allowed: Allowed | None = None,
+    ) -> Int64 | None:
+        """[D] -> columns, ascending, of the `count` that the graph finds nearest.
+
+        Of a graph over other dims than the prefixes' only the first `kept` are given, where that
+        is not 0, and `scan_shortlist` of the tail join them. None where the graph can't serve:
+        fewer of those near the query are allowed, or its links are broken.
+        """
+        if self.coarse is None:
+            return None
+        try:
+            return self._near(self.coarse, vector, count, kept, scan_shortlist, allowed)
+        except IntegrityError as error:
+            log.warning("%s; this search scans instead", error)
+            return None
 
     def shortlists(
         self, prefixes: Float32, count: int, allowed: Allowed | None = None
@@ -274,9 +297,9 @@ class View:
             clips = np.concatenate([self.base.clips[before], self.tail.clips[after]])
         else:
             clips = self.base.clips[positions]
-        starts = np.concatenate([[0], np.flatnonzero(clips[1:] != clips[:-1]) + 1])
-        if len(starts) == len(clips):
+        if (clips[1:] != clips[:-1]).all():
             return clips, positions, scores
+        starts = np.concatenate([[0], np.flatnonzero(clips[1:] != clips[:-1]) + 1])
         best = np.maximum.reduceat(scores, starts)
         lengths = np.diff(starts, append=len(clips))
         is_best = np.flatnonzero(scores == np.repeat(best, lengths))
@@ -286,11 +309,14 @@ class View:
     def spans(self, positions: Int64) -> list[tuple[float, float]]:
         """Start and end in seconds of each window."""
         split = len(self.base)
-        rows = [
-            self.base.spans[at] if at < split else self.tail.spans[at - split]
-            for at in positions.tolist()
-        ]
-        return [(float(start), float(end)) for start, end in rows]
+        if not len(self.tail):
+            found = self.base.spans[positions]
+        else:
+            is_tail = positions >= split
+            found = np.empty((len(positions), 2), np.float64)
+            found[~is_tail] = self.base.spans[positions[~is_tail]]
+            found[is_tail] = self.tail.spans[positions[is_tail] - split]
+        return [(start, end) for start, end in found.tolist()]
 
     @staticmethod
     def _scan(block: Block, dead: Int64, prefix: Float32) -> Float32:
@@ -298,9 +324,15 @@ class View:
         scores[..., dead] = -np.inf
         return scores
 
-    def _coarse_shortlist(
-        self, index: CoarseIndex, prefix: Float32, count: int, allowed: Allowed | None
-    ) -> Int64:
+    def _near(
+        self,
+        index: CoarseIndex,
+        vector: Float32,
+        count: int,
+        kept: int,
+        scan_shortlist: int,
+        allowed: Allowed | None,
+    ) -> Int64 | None:
         wanted = count
         if allowed is not None:
             # So many more as the filter lets fewer through, and some for the luck of the draw.
@@ -308,16 +340,39 @@ class View:
             wanted = math.ceil(_GRAPH_MARGIN * count * share)
         # What was removed still takes places in the graph's answer: ask for that many more.
         dead = self._base_dead_columns
-        near, near_scores = index.search(prefix, wanted + len(dead))
-        is_alive = ~np.isin(near, dead)
-        tail_scores = self._scan(self.tail, self._tail_dead_columns, prefix)
+        near, scores = index.search(l2_normalize(vector[: index.dim]), wanted + len(dead))
+        if len(dead):
+            is_alive = ~np.isin(near, dead)
+            near, scores = near[is_alive], scores[is_alive]
         if allowed is not None:
-            is_alive &= allowed.contains(near)
-            tail_scores[allowed.tail.hidden] = -np.inf
-        tail = np.arange(self.tail.columns) + self.base.columns
-        found = np.concatenate([near[is_alive], tail])
-        scores = np.concatenate([near_scores[is_alive], tail_scores])
-        return np.sort(found[flat.best(scores, count)])
+            is_allowed = allowed.contains(near)
+            near, scores = near[is_allowed], scores[is_allowed]
+        if index.dim != self.prefix_dim:
+            # Scores of other dims can't be compared with the tail's: what is best there joins.
+            if len(near) < count:
+                return None
+            found = np.sort(near[: kept or count])
+            if not self.tail.columns:
+                return found
+            tail = flat.best(self._tail_scores(vector, allowed), scan_shortlist or count)
+            return np.asarray(np.concatenate([found, tail + self.base.columns]), np.int64)
+        if self.tail.columns:
+            tail = np.arange(self.tail.columns) + self.base.columns
+            near = np.concatenate([near, tail])
+            scores = np.concatenate([scores, self._tail_scores(vector, allowed)])
+        if len(near) > count:
+            near = near[flat.best(scores, count)]
+        elif self.tail.columns:
+            near = near[scores > -np.inf]
+        return np.asarray(np.sort(near), np.int64) if len(near) >= count else None
+
+    def _tail_scores(self, vector: Float32, allowed: Allowed | None) -> Float32:
+        """[C]: of the tail's prefixes; -inf where one was removed or is not allowed."""
+        prefix = l2_normalize(vector[: self.prefix_dim])
+        scores = self._scan(self.tail, self._tail_dead_columns, prefix)
+        if allowed is not None:
+            scores[allowed.tail.hidden] = -np.inf
+        return scores
 
 
 def _positions(rows: Int64, removed: Sequence[tuple[int, int]]) -> Int64:
