@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clap_engine.arrays import TINY, Float32
+from clap_engine.deadline import Deadline
 from clap_engine.errors import AudioError, DependencyError
 from clap_engine.limits import DEFAULT_LIMITS, Limits
 from clap_engine.sources import (
@@ -113,14 +114,17 @@ def load(source: Source, rate_hz: int, limits: Limits = DEFAULT_LIMITS) -> Float
 
 
 def decode_blocks(
-    source: Source, rate_hz: int, limits: Limits = DEFAULT_LIMITS
+    source: Source,
+    rate_hz: int,
+    limits: Limits = DEFAULT_LIMITS,
+    deadline: Deadline | None = None,
 ) -> Iterator[Float32]:
     """Blocks of the mono waveform at `rate_hz`, at least one sample in all, O(block) memory.
 
     A 2-D array is [T, C] or [C, T]: the axis no longer than `limits.max_channels` counts the
     channels, and exactly one may be. Integers are scaled as in a file: int16 by 2**15.
     """
-    with _open(source, limits) as sound:
+    with _open(source, limits, deadline) as sound:
         yield from _resample(_downmix(sound, limits), sound, rate_hz)
 
 
@@ -129,8 +133,12 @@ def windows(
     spec: WindowSpec,
     limits: Limits = DEFAULT_LIMITS,
     hop_s: float | None = None,
+    deadline: Deadline | None = None,
 ) -> Iterator[tuple[Float32, Float64]]:
     """Batches of at most 16 windows [W, T_window] and spans [W, 2]; O(window) memory.
+
+    The deadline is looked at before each block that is decoded (65,536 samples) and for each
+    64 KiB of a file object.
 
     A clip shorter than a window fills one as `spec.padding` says, and its span is its own length.
     A longer one is cut at the hop, its last window shifted back to end with the clip.
@@ -143,7 +151,8 @@ def windows(
             f"a hop of {hop / spec.rate_hz:g} s is outside {spec.window_s / 100:g}-"
             f"{spec.window_s:g} s, a hundredth of the window to the whole; choose another"
         )
-    blocks = decode_blocks(source, spec.rate_hz, limits)
+    deadline = deadline or Deadline()
+    blocks = deadline.checked(decode_blocks(source, spec.rate_hz, limits, deadline))
     return batches(cut(blocks, size, hop, spec.padding), size, spec.rate_hz)
 
 
@@ -256,12 +265,12 @@ def _flush(x: Float32) -> Float32:
 
 
 @contextlib.contextmanager
-def _open(source: Source, limits: Limits) -> Iterator[_Sound]:
+def _open(source: Source, limits: Limits, deadline: Deadline | None = None) -> Iterator[_Sound]:
     """Any source as a `_Sound` whose header lies within the limits."""
     if isinstance(source, tuple):
         yield _Sound(*open_array(source, limits))
         return
-    with open_file(source, limits) as (file, name):
+    with open_file(source, limits, deadline) as (file, name):
         yield from _opened(file, name, limits)
 
 

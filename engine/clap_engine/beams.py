@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clap_engine.arrays import Float32, Int64
+from clap_engine.deadline import Deadline
 from clap_engine.errors import GraphError
 
 Bool = npt.NDArray[np.bool_]
@@ -174,9 +175,15 @@ class _Front:
         ]
 
 
-def search(decoder: Decoder, prefix: Float32, settings: BeamSettings) -> list[list[Beam]]:
-    """[B, P, H] -> the beams of each clip, best first."""
+def search(
+    decoder: Decoder,
+    prefix: Float32,
+    settings: BeamSettings,
+    deadline: Deadline | None = None,
+) -> list[list[Beam]]:
+    """[B, P, H] -> the beams of each clip, best first; the deadline is looked at at each token."""
     clips, length, _ = prefix.shape
+    deadline = deadline or Deadline()
     found: list[list[Beam]] = [[] for _ in range(clips)]
     going = np.arange(clips)  # the clips whose beams have not all stopped
     logits = decoder.start(prefix)  # [B, 1, V]
@@ -188,6 +195,7 @@ def search(decoder: Decoder, prefix: Float32, settings: BeamSettings) -> list[li
         rows = np.flatnonzero(~ended)
         if not len(rows):
             break
+        deadline.check()
         if ended.any():
             decoder.keep(rows)
             front, going = front.only(rows), going[rows]

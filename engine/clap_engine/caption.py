@@ -16,12 +16,13 @@ import numpy as np
 from clap_engine.arrays import Float32, check_array
 from clap_engine.beams import Beam, BeamSettings, Decoder, search
 from clap_engine.bundle import Bundle
-from clap_engine.encoders import Tower, best_precision
+from clap_engine.deadline import Deadline
 from clap_engine.errors import GraphError, NotFoundError, TextError
 from clap_engine.limits import DEFAULT_LIMITS, Limits
 from clap_engine.manifest import CaptionSpec
 from clap_engine.placement import ANYWHERE, Placement
 from clap_engine.text import Detokenizer
+from clap_engine.tower import Tower, best_precision
 
 log = logging.getLogger("clap_engine")
 
@@ -66,7 +67,12 @@ class Captioner:
         self.precision = self._decoder.precision
 
     def caption(
-        self, native: Float32, *, beams: int | None = None, max_tokens: int | None = None
+        self,
+        native: Float32,
+        *,
+        beams: int | None = None,
+        max_tokens: int | None = None,
+        deadline: Deadline | None = None,
     ) -> list[Caption]:
         """[N, D_native] -> N captions; None takes what the bundle says."""
         spec = self._spec
@@ -85,12 +91,16 @@ class Captioner:
         return [
             self._worded(beams)
             for start in range(0, len(native), at_once)
-            for beams in self.beams(native[start : start + at_once], settings)
+            for beams in self.beams(native[start : start + at_once], settings, deadline)
         ]
 
-    def beams(self, native: Float32, settings: BeamSettings) -> list[list[Beam]]:
+    def beams(
+        self, native: Float32, settings: BeamSettings, deadline: Deadline | None = None
+    ) -> list[list[Beam]]:
         """[B, D_native] -> all beams of each clip, best first, in one batch."""
         spec = self._spec
+        if deadline is not None:
+            deadline.check()
         (prefix,) = self._mapper.session().run(["prefix"], {"native": native})
         shape = (len(native), spec.prefix_length, spec.hidden)
         if prefix.shape != shape or not np.isfinite(prefix).all():
@@ -99,7 +109,7 @@ class Captioner:
                 f"{list(shape)} is promised; pack the bundle again"
             )
         decoder = Decoder(self._decoder.session(), spec.layers, spec.heads, spec.head_dim)
-        return search(decoder, np.asarray(prefix, np.float32), settings)
+        return search(decoder, np.asarray(prefix, np.float32), settings, deadline)
 
     def _worded(self, beams: list[Beam]) -> Caption:
         """As msclap writes it: the first letter large, all others small."""

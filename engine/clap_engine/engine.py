@@ -7,9 +7,7 @@ Knows nothing about ONNX, files of sound, SQLite or the command line.
 
 from __future__ import annotations
 
-import logging
 import os
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,14 +15,23 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
-import numpy.typing as npt
 
 from clap_engine import bundle as bundles
-from clap_engine.arrays import Float32, l2_normalize
-from clap_engine.errors import AudioError, ClosedError, ForkedError
+from clap_engine.arrays import Float32, Float64, l2_normalize
+from clap_engine.calls import Call
+from clap_engine.clips import ClipWindows, clip_embedding
+from clap_engine.cores import default_threads
+from clap_engine.deadline import Deadline, Timeout
+from clap_engine.embedding import SILENT, Embedding, Within, lane_slots
+from clap_engine.errors import AudioError
+from clap_engine.events import Observer, OnEvent
+from clap_engine.lanes import LaneStats
 from clap_engine.limits import DEFAULT_LIMITS, Limits
 from clap_engine.matryoshka import truncate
 from clap_engine.placement import Placement
+from clap_engine.tasks.face import TaskFace
+from clap_engine.towers import Towers
+from clap_engine.vector_cache import CacheStats
 
 if TYPE_CHECKING:
     from clap_engine.audio import Source
@@ -33,58 +40,29 @@ if TYPE_CHECKING:
     from clap_engine.encoders import AudioEncoder, TextEncoder
     from clap_engine.records import Granularity
 
-Float64 = npt.NDArray[np.float64]
+__all__ = ["ClipWindows", "Engine", "EngineStats", "clip_embedding", "default_threads"]
 
-log = logging.getLogger("clap_engine")
 
-# One text or one window stops gaining beyond this; further cores serve further requests.
-MAX_DEFAULT_THREADS = 4
+Part = Literal["text", "audio", "caption"]
 
 
 @dataclass(frozen=True)
-class ClipWindows:
-    """One clip's windows: `vectors` float32 [W, D] unit rows, `spans` seconds [W, 2]."""
+class EngineStats:
+    """Counts as of one moment: calls by lane, the cache of texts, the towers that are loaded."""
 
-    vectors: Float32
-    spans: Float64
-    duration_s: float
-
-    @property
-    def embedding(self) -> Float32:
-        """[D], the normalised mean of the windows."""
-        return clip_embedding(self.vectors)
+    lanes: dict[str, LaneStats]
+    text_cache: CacheStats
+    loaded: tuple[str, ...]
 
 
-def clip_embedding(vectors: Float32) -> Float32:
-    """[W, D] -> [D], the normalised mean; one window is returned as it is, to the bit."""
-    mean = vectors[:1].copy()
-    if len(vectors) > 1:
-        mean = l2_normalize(vectors.mean(axis=0, dtype=np.float32, keepdims=True))
-    (embedding,) = mean
-    return np.asarray(embedding, np.float32)
+class Engine(TaskFace):
+    """An opened bundle. Thread-safe; towers are loaded when they are first needed.
 
-
-def default_threads() -> int:
-    """Physical cores that this process may use, at most MAX_DEFAULT_THREADS."""
-    try:
-        allowed = sorted(os.sched_getaffinity(0))
-    except AttributeError:  # not Linux
-        allowed = list(range(os.cpu_count() or 1))
-    cores = {_core_of(cpu) for cpu in allowed}
-    return max(1, min(len(cores), MAX_DEFAULT_THREADS))
-
-
-def _core_of(cpu: int) -> str:
-    """The hardware threads that share a core with `cpu`, or `cpu` itself where nobody says."""
-    siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
-    try:
-        return siblings.read_text().strip()
-    except OSError:
-        return str(cpu)
-
-
-class Engine:
-    """An opened bundle. Thread-safe; towers are loaded when they are first needed."""
+    Texts, sounds and captions each have a lane: so many calls at once, so many that wait (see
+    `Limits`), none behind a call of another kind. `timeout_s` of a verb counts its waiting too; it
+    may also be a `Deadline`, which any thread can cancel. A call raises DeadlineError within its
+    time and the window or the text that is being computed then.
+    """
 
     def __init__(
         self,
@@ -98,26 +76,35 @@ class Engine:
         strict_provider: bool = False,
         gpu_mem_limit: int | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
+        idle_unload_s: float | None = None,
+        latency_budget_ms: float | None = None,
+        on_event: OnEvent | None = None,
+        live_recall: float = 0.0,
     ) -> None:
         if threads is not None and threads < 1:
             raise ValueError(f"threads is {threads}; give at least 1, or None for the default")
         self.bundle = bundle
         self.limits = limits
         self.threads = default_threads() if threads is None else threads
-        self._precision = precision
-        self._placement = Placement(
+        placement = Placement(
             provider=provider,
             providers=None if providers is None else tuple(providers),
             is_strict=strict_provider,
             gpu_mem_limit=gpu_mem_limit,
             cache_dir=None if cache_dir is None else Path(cache_dir),
         )
-        self._lock = threading.RLock()
-        self._text: TextEncoder | None = None
-        self._audio: AudioEncoder | None = None
-        self._captioner: Captioner | None = None
-        self._pid = os.getpid()
-        self._closed = False
+        settings = {
+            "precision": precision, "threads": self.threads, "placement": placement,
+            "limits": limits,
+        }  # fmt: skip
+        self.observer = Observer(on_event, live_recall=live_recall)
+        self._towers = Towers(
+            bundle, settings, self.observer, idle_unload_s=idle_unload_s,
+            latency_budget_ms=latency_budget_ms,
+        )  # fmt: skip
+        is_gathering = latency_budget_ms is not None
+        slots = lane_slots(bundle.manifest, precision, self.threads, is_gathering=is_gathering)
+        self._embedding = Embedding(self._towers, limits, slots)
 
     @property
     def bundle_id(self) -> str:
@@ -147,105 +134,158 @@ class Engine:
     @property
     def calibration(self) -> dict[str, float]:
         """What turns a score into a probability, where the bundle knows it."""
-        return dict(self.bundle.manifest.calibration)
+        known = dict(self.bundle.manifest.calibration)
+        newer = self._towers.text_bundle.manifest.calibration
+        return {**known, **{name: newer[name] for name in newer if name.startswith("text_")}}
 
-    def warm(self, *, text: bool = True, audio: bool = True, caption: bool = False) -> None:
-        """Load these graphs now instead of with the first text or sound."""
-        if text:
-            self._text_encoder().warm()
-        if audio:
-            self._audio_encoder().warm()
-        if caption:
-            self._caption_encoder().warm()
+    def warm(
+        self, *parts: Part, text: bool = True, audio: bool = True, caption: bool = False
+    ) -> None:
+        """Load graphs now instead of with the first text or sound: `warm("text")` that one alone.
 
-    def embed_text(self, texts: str | Sequence[str], *, dim: int | None = None) -> Float32:
+        Without names, those whose keyword is true.
+        """
+        chosen = {"text": text, "audio": audio, "caption": caption}
+        unknown = [part for part in parts if part not in chosen]
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} can't be warmed; give text, audio or caption")
+        for part, is_wanted in chosen.items():
+            if part in parts or (is_wanted and not parts):
+                getattr(self._towers, part).warm()
+
+    def swap_text(
+        self,
+        name_or_path: str | os.PathLike[str],
+        *,
+        models_dir: str | os.PathLike[str] | None = None,
+    ) -> None:
+        """Embed texts by the text graph of another bundle from now on, while requests go on.
+
+        It must be of the same space: then collections stay as they are. It is loaded and proven by
+        its goldens first. SpaceMismatchError (see `migrate`), GraphError, NotFoundError: then all
+        is as it was. Collections that are open keep the calibration that they were opened with.
+        """
+        from clap_engine import text_swap
+
+        other = bundles.open(bundles.find(name_or_path, models_dir=models_dir))
+        text_swap.swap(self._towers, self._embedding, other)
+        self.forget_prompts()
+
+    @property
+    def text_revision(self) -> str:
+        """As `revision`, of the bundle that texts are embedded by."""
+        return self._towers.text_bundle.manifest.revision
+
+    def stats(self) -> EngineStats:
+        """How busy the lanes are, what the cache of texts spared, which towers are loaded."""
+        parts = self._embedding
+        lanes = {name: lane.stats() for name, lane in parts.lanes.items()}
+        return EngineStats(lanes, parts.cache.stats(), self._towers.loaded)
+
+    def embed_text(
+        self, texts: str | Sequence[str], *, dim: int | None = None, timeout_s: Timeout = None
+    ) -> Float32:
         """N texts -> [N, D] unit rows; `dim` takes a rung of the ladder instead of all of D."""
-        self._check_open()
         texts = [texts] if isinstance(texts, str) else list(texts)
-        if not texts:
-            return self._cut(np.zeros((0, self.dim), np.float32), dim)
-        return self._cut(self._text_encoder().encode(texts), dim)
+        with self._call("embed_text", "text", timeout_s) as call:
+            rows = self._embedding.texts(texts, call)
+        return self._cut(rows, dim)
 
-    def embed_text_timed(self, texts: Sequence[str]) -> tuple[Float32, dict[str, float]]:
+    def embed_text_timed(
+        self, texts: Sequence[str], *, timeout_s: Timeout = None
+    ) -> tuple[Float32, dict[str, float]]:
         """As `embed_text`, and the milliseconds of its stages: tokenize, text."""
-        self._check_open()
-        rows, timings = self._text_encoder().encode_timed(list(texts))
-        return rows, {"tokenize": timings.tokenize_ms, "text": timings.text_ms}
+        with self._call("embed_text", "text", timeout_s) as call:
+            rows = self._embedding.texts(list(texts), call)
+        return rows, dict(call.stages_ms)
 
     @overload
     def embed_audio(
-        self, sources: Sequence[Source], *, windows: Literal[False] = ..., dim: int | None = ...
-    ) -> Float32: ...
+        self, sources: Sequence[Source], *, windows: Literal[False] = ..., dim: int | None = ...,
+        timeout_s: Timeout = ...,
+    ) -> Float32: ...  # fmt: skip
     @overload
     def embed_audio(
-        self, sources: Sequence[Source], *, windows: Literal[True], dim: int | None = ...
-    ) -> list[ClipWindows]: ...
+        self, sources: Sequence[Source], *, windows: Literal[True], dim: int | None = ...,
+        timeout_s: Timeout = ...,
+    ) -> list[ClipWindows]: ...  # fmt: skip
     def embed_audio(
-        self, sources: Sequence[Source], *, windows: bool = False, dim: int | None = None
+        self,
+        sources: Sequence[Source],
+        *,
+        windows: bool = False,
+        dim: int | None = None,
+        timeout_s: Timeout = None,
     ) -> Float32 | list[ClipWindows]:
         """N clips -> [N, D] unit rows, or with `windows=True` each clip's rows and spans."""
-        self._check_open()
         if isinstance(sources, (str, bytes, os.PathLike)) or _is_waveform(sources):
             raise AudioError("one clip was given where a list is wanted; write [clip]")
-        clips = (self.embed_windows(source) for source in sources)
+        with self._call("embed_audio", "audio", timeout_s) as call:
+            clips = [
+                self._clip(source, call, is_whole=windows)
+                for source in call.deadline.checked(sources)
+            ]
         if windows:
-            return [ClipWindows(self._cut(rows, dim), spans, end_s) for rows, spans, end_s in clips]
+            return [
+                ClipWindows(self._cut(clip.vectors, dim), clip.spans, clip.duration_s)
+                for clip in clips
+            ]
         # The mean is taken over whole embeddings and cut afterwards: a rung is a prefix of it.
-        means = [clip_embedding(rows) for rows, _, _ in clips]
-        embeddings = np.stack(means) if means else np.zeros((0, self.dim), np.float32)
+        rows = [clip.vectors for clip in clips]
+        embeddings = np.concatenate(rows) if rows else np.zeros((0, self.dim), np.float32)
         return self._cut(embeddings, dim)
 
-    def embed_windows(self, source: Source) -> tuple[Float32, Float64, float]:
+    def embed_windows(
+        self, source: Source, *, timeout_s: Timeout = None
+    ) -> tuple[Float32, Float64, float]:
         """One clip -> (vectors [W, D], spans in seconds [W, 2], duration in seconds)."""
-        from clap_engine import audio
-
-        self._check_open()
-        encoder = self._audio_encoder()
-        vectors, spans = [], []
-        for waveforms, span in audio.windows(source, self.bundle.manifest.audio, self.limits):
-            vectors.append(encoder.encode(waveforms))
-            spans.append(span)
-        if not vectors:
-            raise AudioError("the clip holds no sample; give a sound that lasts")
-        span_rows = np.concatenate(spans).astype(np.float64)
-        return np.concatenate(vectors), span_rows, float(span_rows[-1, 1])
+        with self._call("embed_windows", "audio", timeout_s) as call:
+            return self._embedding.windows(source, call)
 
     def caption(
-        self, source: Source, *, beams: int | None = None, max_tokens: int | None = None
+        self,
+        source: Source,
+        *,
+        beams: int | None = None,
+        max_tokens: int | None = None,
+        timeout_s: Timeout = None,
     ) -> Caption:
         """One clip -> a sentence about it; a long clip is described by the mean of its windows."""
-        native, spans = self._native(source)
-        mean = clip_embedding(native if len(native) == 1 else l2_normalize(native))
-        captioner = self._caption_encoder()
-        (caption,) = captioner.caption(mean[None], beams=beams, max_tokens=max_tokens)
+        with self._call("caption", "caption", timeout_s) as call:
+            native, spans = self._native(source, call)
+            mean = clip_embedding(native if len(native) == 1 else l2_normalize(native))
+            (caption,) = self._towers.caption.caption(
+                mean[None], beams=beams, max_tokens=max_tokens, deadline=call.deadline
+            )
         return replace(caption, start_s=float(spans[0, 0]), end_s=float(spans[-1, 1]))
 
     def caption_windows(
-        self, source: Source, *, beams: int | None = None, max_tokens: int | None = None
+        self,
+        source: Source,
+        *,
+        beams: int | None = None,
+        max_tokens: int | None = None,
+        timeout_s: Timeout = None,
     ) -> list[Caption]:
         """One clip -> a sentence about each of its windows, in order."""
-        native, spans = self._native(source)
-        captioner = self._caption_encoder()
-        captions = captioner.caption(native, beams=beams, max_tokens=max_tokens)
+        with self._call("caption_windows", "caption", timeout_s) as call:
+            native, spans = self._native(source, call)
+            captions = self._towers.caption.caption(
+                native, beams=beams, max_tokens=max_tokens, deadline=call.deadline
+            )
         return [
             replace(caption, start_s=float(start_s), end_s=float(end_s))
             for caption, (start_s, end_s) in zip(captions, spans, strict=True)
         ]
 
-    def _native(self, source: Source) -> tuple[Float32, Float64]:
-        """One clip -> what captions are made of [W, D_native], spans in seconds [W, 2]."""
-        from clap_engine import audio
+    def known_text(self, text: str) -> Float32 | None:
+        """[D], what `embed_text` would give, if that was asked lately; else None, at once."""
+        self._embedding.check_open()
+        return self._embedding.cache.known(text)
 
-        self._check_open()
-        self._caption_encoder()  # a bundle without caption graphs is refused before any work
-        encoder = self._audio_encoder()
-        rows, spans = [], []
-        for waveforms, span in audio.windows(source, self.bundle.manifest.audio, self.limits):
-            rows.append(encoder.encode_native(waveforms))
-            spans.append(span)
-        if not rows:
-            raise AudioError("the clip holds no sample; give a sound that lasts")
-        return np.concatenate(rows), np.concatenate(spans).astype(np.float64)
+    def within(self, deadline: Deadline, *, is_patient: bool = False) -> Within:
+        """What a collection embeds with during one call of its own; see `Within`."""
+        return Within(self._embedding, deadline, is_patient)
 
     def collection(
         self,
@@ -254,29 +294,26 @@ class Engine:
         create: bool = False,
         read_only: bool = False,
         granularity: Granularity | None = None,
+        watch: bool = False,
     ) -> Collection:
         """The collection at `path`; it must exist unless `create=True`.
 
         `granularity` is what a new one finds clips by, and stays: "window" (the default), "clip"
-        (one mean vector each) or "both" (means first, then the windows of those clips).
+        (one mean vector each) or "both" (means first, then the windows of those clips). With
+        `watch` a reader follows in the background what is committed, or switched to, see
+        Collection.open.
         """
         from clap_engine.collection import Collection
 
-        self._check_open()
+        self._towers.check_open()
         return Collection.open(
             path, embedder=self, create=create, read_only=read_only, granularity=granularity,
-            limits=self.limits,
+            limits=self.limits, watch=watch,
         )  # fmt: skip
 
     def close(self) -> None:
         """Free all graphs; a second call does nothing."""
-        with self._lock:
-            self._closed = True
-            encoders = (self._text, self._audio, self._captioner)
-            self._text = self._audio = self._captioner = None
-        for encoder in encoders:
-            if encoder is not None:
-                encoder.close()
+        self._towers.close()
 
     def __enter__(self) -> Engine:
         return self
@@ -290,60 +327,41 @@ class Engine:
         self.close()
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else f"{self.threads} threads"
+        state = "closed" if self._towers.is_closed else f"{self.threads} threads"
         return f"<Engine {self.bundle_id} {self.revision[:12]}, {self.dim} dims, {state}>"
 
     def _cut(self, embeddings: Float32, dim: int | None) -> Float32:
         return embeddings if dim is None else truncate(embeddings, dim, self.ladder)
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ClosedError("the engine is closed; call clap_engine.load() again")
-        if os.getpid() != self._pid:
-            if any((self._text, self._audio, self._captioner)):
-                # onnxruntime's threads don't survive fork(): a run in the child waits for ever.
-                raise ForkedError(
-                    "this engine's towers were loaded before fork(); load an engine in the child, "
-                    "or start processes with 'spawn'"
-                )
-            # Another thread of the parent may have held the lock at the fork.
-            self._lock, self._pid = threading.RLock(), os.getpid()
+    def _call(self, verb: str, lane: str, timeout_s: Timeout) -> Call:
+        self._embedding.check_open()
+        deadline = Deadline.of(timeout_s)
+        return Call(verb, self._embedding.lanes[lane], deadline, self.observer)
+
+    def _clip(self, source: Source, call: Call, *, is_whole: bool) -> ClipWindows:
+        """One clip's windows, or with `is_whole` false their mean in place of them."""
+        vectors, spans, duration_s = self._embedding.windows(source, call)
+        if not is_whole:
+            vectors = clip_embedding(vectors)[None]
+        return ClipWindows(vectors, spans, duration_s)
+
+    def _native(self, source: Source, call: Call) -> tuple[Float32, Float64]:
+        """What captions are made of, embedded in the lane of sounds."""
+        _ = self._towers.caption  # a bundle without caption graphs is refused before any work
+        audio = Call("caption", self._embedding.lanes["audio"], call.deadline, SILENT)
+        with audio:
+            found = self._embedding.native(source, audio)
+        call.stages_ms, call.sizes = audio.stages_ms, audio.sizes
+        return found
 
     def _text_encoder(self) -> TextEncoder:
-        from clap_engine.encoders import TextEncoder
-
-        with self._lock:
-            self._check_open()
-            if self._text is None:
-                self._text = TextEncoder(self.bundle, is_wanted=True, **self._settings)
-            return self._text
+        return self._towers.text
 
     def _audio_encoder(self) -> AudioEncoder:
-        from clap_engine.encoders import AudioEncoder
-
-        with self._lock:
-            self._check_open()
-            if self._audio is None:
-                self._audio = AudioEncoder(self.bundle, is_wanted=True, **self._settings)
-            return self._audio
+        return self._towers.audio
 
     def _caption_encoder(self) -> Captioner:
-        from clap_engine.caption import Captioner
-
-        with self._lock:
-            self._check_open()
-            if self._captioner is None:
-                self._captioner = Captioner(self.bundle, **self._settings)
-            return self._captioner
-
-    @property
-    def _settings(self) -> dict[str, Any]:
-        return {
-            "precision": self._precision,
-            "threads": self.threads,
-            "placement": self._placement,
-            "limits": self.limits,
-        }
+        return self._towers.caption
 
 
 def _is_waveform(sources: Any) -> bool:
@@ -351,45 +369,3 @@ def _is_waveform(sources: Any) -> bool:
     if isinstance(sources, tuple) and len(sources) == 2:
         return isinstance(sources[1], (int, float, np.number))
     return isinstance(sources, np.ndarray)
-
-
-def load(
-    name_or_path: str | os.PathLike[str] | None = None,
-    *,
-    models_dir: str | os.PathLike[str] | None = None,
-    precision: str | None = None,
-    threads: int | None = None,
-    limits: Limits = DEFAULT_LIMITS,
-    providers: Sequence[str] | None = None,
-    provider: str | None = None,
-    strict_provider: bool = False,
-    gpu_mem_limit: int | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
-) -> Engine:
-    """An engine over the bundle that ships, or over the one named or pointed at.
-
-    A name is looked up among the installed models, then in `models_dir`. No graph is loaded
-    until a text or a sound is embedded.
-
-    `provider` is "cpu", "cuda", "tensorrt" or "openvino", or None for the best that onnxruntime
-    has here; `providers` names onnxruntime's own instead. With `strict_provider` a graph that
-    would fall to the CPU is an error. `gpu_mem_limit` counts bytes; `cache_dir` is where TensorRT
-    and OpenVINO keep what they compiled.
-    """
-    bundle = bundles.open(bundles.find(name_or_path, models_dir=models_dir))
-    if bundle.manifest.demonstration:
-        log.warning(
-            "%s is a small demonstration model; convert a larger one for serious work",
-            bundle.manifest.id,
-        )
-    return Engine(
-        bundle,
-        precision=precision,
-        threads=threads,
-        limits=limits,
-        providers=providers,
-        provider=provider,
-        strict_provider=strict_provider,
-        gpu_mem_limit=gpu_mem_limit,
-        cache_dir=cache_dir,
-    )

@@ -40,6 +40,14 @@ class IntegrityError(ClapError, OSError):
     """Bytes on disk differ from what was written: torn, rotten or swapped."""
 
 
+class DownloadError(ClapError, ConnectionError):
+    """A file could not be fetched whole: not there, too long, too slow or cut off."""
+
+
+class InstallError(ClapError, ValueError):
+    """A bundle can't be installed as asked: its name is taken, or makes no sense."""
+
+
 class NotFoundError(ClapError, FileNotFoundError):
     """A bundle, collection or file that was named does not exist."""
 
@@ -50,6 +58,10 @@ class GraphError(ClapError, RuntimeError):
 
 class CollectionError(ClapError, ValueError):
     """A collection was asked for something that it cannot do."""
+
+
+class TaskError(ClapError, ValueError):
+    """A task was given labels, examples, a policy or a setting that is not allowed."""
 
 
 class FilterError(CollectionError):
@@ -73,7 +85,12 @@ class OverloadedError(ClapError, RuntimeError):
 
 
 class DeadlineError(ClapError, TimeoutError):
-    """A call did not end within its `timeout_s`; nothing was half done."""
+    """A call did not end within its `timeout_s`; nothing was half done.
+
+    Where clips were added, `report` is the AddReport of those that are there.
+    """
+
+    report: object = None
 
 
 class ForkedError(ClapError, RuntimeError):

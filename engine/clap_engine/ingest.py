@@ -25,12 +25,14 @@ import numpy.typing as npt
 from clap_engine import grain, storage
 from clap_engine.arrays import Float16, Float32, check_array
 from clap_engine.catalogue import Catalogue
+from clap_engine.deadline import Deadline, within
 from clap_engine.errors import (
     ArrayError,
     AudioError,
     ClapError,
     ClosedError,
     CollectionError,
+    DeadlineError,
     DependencyError,
     ForkedError,
     IntegrityError,
@@ -129,9 +131,11 @@ class Ingest:
         guard: threading.RLock,
         root: str | os.PathLike[str] | None,
         progress: Callable[[int, str], None] | None,
+        deadline: Deadline | None = None,
     ) -> None:
         self._catalogue = catalogue
-        self._embedder = embedder
+        self._deadline = deadline or Deadline()
+        self._embedder = within(embedder, self._deadline, is_patient=True)
         self._limits = limits
         self._guard = guard
         self._root = root
@@ -144,18 +148,23 @@ class Ingest:
     def run(self, items: Iterable[Item]) -> AddReport:
         """Take every item; whatever ends this early, finished clips are committed first."""
         try:
-            for number, item in enumerate(items):
+            for number, item in enumerate(self._deadline.checked(items)):
                 self._take(number, item)
                 if self._batch.is_due():
                     self._flush()
             self._flush()
-        except BaseException:
+        except BaseException as ended:
             self._progress = None
             try:
                 self._flush()
             except ClapError as error:  # what ended the run matters more to the caller
                 log.warning("the last batch could not be committed: %s", error)
+            if isinstance(ended, DeadlineError):
+                ended.report = self._report()
             raise
+        return self._report()
+
+    def _report(self) -> AddReport:
         return AddReport(**self._counts, failed=tuple(self._failed))
 
     def _take(self, number: int, item: Item) -> None:
@@ -170,7 +179,7 @@ class Ingest:
         known = self._find(key)
         try:
             clip = self._prepare(item.source, key, metadata, known)
-        except (DependencyError, ClosedError, ForkedError):  # so would every other source
+        except (DependencyError, ClosedError, DeadlineError, ForkedError):  # so would all others
             raise
         except (ClapError, OSError) as error:
             return self._fail(key, error)

@@ -8,10 +8,11 @@ Knows nothing about queries, vectors or rows.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from clap_engine import filters
+from clap_engine.deadline import Deadline, Timeout
 from clap_engine.errors import CollectionError
 from clap_engine.limits import Limits
 from clap_engine.planner import Shortlist
@@ -36,6 +37,7 @@ class Request:
     collapse: float | None
     diversity: float
     explain: bool = False
+    deadline: Deadline = field(default_factory=Deadline)
 
     @property
     def is_compared(self) -> bool:
@@ -59,6 +61,7 @@ def checked(
     collapse: float | None = None,
     diversity: float = 0.0,
     explain: bool = False,
+    timeout_s: Timeout = None,
 ) -> Request:
     """The request; CollectionError says which option is out of bounds, FilterError why `where`."""
     if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= limits.max_k:
@@ -76,8 +79,9 @@ def checked(
             raise CollectionError(f"{name} is {value!r}; give a number from {low} to {high}")
     tree = None if where is None else filters.parse(where)
     request = Request(
-        k, shortlist, tree, min_score, min_calibrated, collapse, float(diversity), bool(explain)
-    )
+        k, shortlist, tree, min_score, min_calibrated, collapse, float(diversity), bool(explain),
+        Deadline.of(timeout_s),
+    )  # fmt: skip
     if request.is_compared and k > MAX_COMPARED_K:
         raise CollectionError(
             f"k is {k}; {MAX_COMPARED_K} are allowed where hits are compared with each other "

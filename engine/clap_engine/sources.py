@@ -21,7 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from clap_engine.arrays import Float32
-from clap_engine.errors import AudioError, NotFoundError
+from clap_engine.deadline import Deadline
+from clap_engine.errors import AudioError, DeadlineError, NotFoundError
 from clap_engine.limits import Limits
 
 FileSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO"
@@ -29,6 +30,9 @@ Source: TypeAlias = "FileSource | tuple[Any, int]"
 
 # Frames per read. From 16,384 on the speed is flat; eight channels of this are 2 MiB.
 BLOCK = 65_536
+
+# Bytes per read of a file object: a slow one is asked often whether there is still time.
+_CHUNK = 1 << 16
 
 # dtype -> (offset, scale) to [-1, 1), as libsndfile scales the same integers in a file.
 _INTEGERS = {"uint8": (128.0, 128.0), "int16": (0.0, 2.0**15), "int32": (0.0, 2.0**31)}
@@ -50,17 +54,19 @@ class AudioNotFoundError(AudioError, NotFoundError):
 
 
 @contextlib.contextmanager
-def open_file(source: FileSource, limits: Limits) -> Iterator[tuple[BinaryIO, str]]:
+def open_file(
+    source: FileSource, limits: Limits, deadline: Deadline | None = None
+) -> Iterator[tuple[BinaryIO, str]]:
     """A path, bytes or a file object -> an open regular file within max_bytes, and its name."""
     if isinstance(source, (str, os.PathLike)):
         name = os.fspath(source)
         file = _open_path(name)
     elif isinstance(source, (bytes, bytearray, memoryview)):
         name = "<bytes>"
-        file = _spool(io.BytesIO(source), name, limits)
+        file = _spool(io.BytesIO(source), name, limits, deadline)
     elif hasattr(source, "read"):
         name = f"<{type(source).__name__}>"
-        file = _spool(source, name, limits)
+        file = _spool(source, name, limits, deadline)
     else:
         raise AudioError(
             f"{type(source).__name__} is no sound; give a path, the bytes of a file, a binary "
@@ -88,7 +94,7 @@ def _open_path(path: str) -> BinaryIO:
     return open(descriptor, "rb", buffering=0)
 
 
-def _spool(stream: BinaryIO, name: str, limits: Limits) -> BinaryIO:
+def _spool(stream: BinaryIO, name: str, limits: Limits, deadline: Deadline | None) -> BinaryIO:
     """The rest of `stream` as a file without a name, in memory where the system can."""
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("clap-engine")
@@ -97,7 +103,9 @@ def _spool(stream: BinaryIO, name: str, limits: Limits) -> BinaryIO:
         file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
     size = 0
     try:
-        while chunk := stream.read(1 << 20):
+        while chunk := stream.read(_CHUNK):
+            if deadline is not None:
+                deadline.check()
             if not isinstance(chunk, bytes):
                 raise AudioError(f"{name} gives {type(chunk).__name__}; open it in binary mode")
             size += len(chunk)
@@ -107,6 +115,9 @@ def _spool(stream: BinaryIO, name: str, limits: Limits) -> BinaryIO:
                 )
             file.write(chunk)
         file.seek(0)
+    except DeadlineError:  # an OSError, too
+        file.close()
+        raise
     except OSError as error:
         file.close()
         raise AudioError(f"{name} can't be read: {error}") from error
