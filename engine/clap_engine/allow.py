@@ -63,6 +63,11 @@ class AllowSets:
         self._reader_guard = threading.Lock()
         self._is_closed = False
 
+    def open(self) -> None:
+        """Open the connection now instead of with the first filter; a second call does nothing."""
+        with self._reader_guard:
+            self._connected()
+
     def close(self) -> None:
         """Close the connection; a second call does nothing."""
         with self._reader_guard:
@@ -90,12 +95,17 @@ class AllowSets:
     def _look(self, tree: Filter) -> _Found:
         """Ask for all clips that match, on the own connection."""
         with self._reader_guard:
-            if self._is_closed:
-                raise ClosedError(f"{self._path} was closed; open the collection again")
-            if self._reader is None:
-                self._reader = Catalogue(self._path, read_only=self._read_only)
-            with self._reader.snapshot():
-                return _Found(self._reader.state(), self._reader.matching(tree))
+            reader = self._connected()
+            with reader.snapshot():
+                return _Found(reader.state(), reader.matching(tree))
+
+    def _connected(self) -> Catalogue:
+        """The own connection; the guard is held."""
+        if self._is_closed:
+            raise ClosedError(f"{self._path} was closed; open the collection again")
+        if self._reader is None:
+            self._reader = Catalogue(self._path, read_only=self._read_only)
+        return self._reader
 
     def _bring_up(
         self, tree: Filter, name: str, view: View, basis: _Answer | _Found | None

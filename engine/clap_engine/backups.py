@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +51,21 @@ def backup(
     damaged: what can't be read can't be kept.
     """
     place = Path(target).absolute()
+    with drafted(place) as draft:
+        state, why = fill(folder, draft, check)
+        if why and state.header_size:
+            log.warning("the copy of %s gets derived files of its own: %s", folder, why)
+            storage.remove_tree(draft / GENERATIONS)
+            rebuild_alone(draft, check=check)
+    return BackupReport(os.fspath(target), state.clips, state.windows, storage.tree_bytes(place))
+
+
+@contextlib.contextmanager
+def drafted(place: Path) -> Iterator[Path]:
+    """A folder to fill, which gets its name once the body has ended, or leaves nothing behind.
+
+    CollectionError unless `place` is new or empty; LockedError while another copy is made there.
+    """
     if place.exists() and not (place.is_dir() and not any(place.iterdir())):
         raise CollectionError(f"{place} is there already; give a new or empty folder")
     storage.make_dir(place.parent, parents=True)
@@ -60,9 +75,11 @@ def backup(
     try:
         lock.acquire(timeout_s=0)
     except LockedError as error:
-        raise LockedError(f"another backup to {place} is under way; wait for it") from error
+        raise LockedError(
+            f"another backup or snapshot to {place} is under way; wait for it"
+        ) from error
     try:
-        state = _fill(folder, draft, check)
+        yield draft
         storage.rename(draft, place)
     except BaseException:
         # Without its draft it got its name, but nobody knows for how long.
@@ -70,11 +87,10 @@ def backup(
         raise
     finally:
         lock.release()
-    return BackupReport(os.fspath(target), state.clips, state.windows, storage.tree_bytes(place))
 
 
-def _fill(folder: Path, draft: Path, check: Callable[[], None]) -> State:
-    """Make the draft a whole collection; the state that it holds."""
+def fill(folder: Path, draft: Path, check: Callable[[], None]) -> tuple[State, str]:
+    """Make the draft a collection; the state that it holds, why its derived files can't be used."""
     unnamed = draft / f"{DATABASE}.draft"
     with closing(Catalogue(folder / DATABASE, read_only=True)) as own:
         for tries_left in reversed(range(_TRIES)):
@@ -92,17 +108,14 @@ def _fill(folder: Path, draft: Path, check: Callable[[], None]) -> State:
             break
     check()
     with closing(Catalogue(unnamed, read_only=False)) as copied:
+        copied.thaw()  # it may be a snapshot's
         problems = copied.problems()
         if not problems and copied.state() != state:
             problems = ["the copy holds another state than was read"]
     if problems:
         raise IntegrityError(f"{folder} was not copied: {problems[0]}; verify it")
     storage.rename(unnamed, draft / DATABASE)
-    if why and state.header_size:
-        log.warning("the copy of %s gets derived files of its own: %s", folder, why)
-        storage.remove_tree(draft / GENERATIONS)
-        rebuild_alone(draft, check=check)
-    return state
+    return state, why
 
 
 def _clear(draft: Path) -> None:

@@ -11,21 +11,23 @@ import importlib.util
 import io
 import os
 import stat
-import zipfile
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
-from clap_engine.arrays import Float32, check_array
+from clap_engine import archive as archives
+from clap_engine import data_folder
+from clap_engine.archive import Archive
 from clap_engine.errors import IntegrityError, ManifestError, NotFoundError
+from clap_engine.later import Later
 from clap_engine.manifest import MAX_BYTES, FileEntry, GraphSpec, Manifest, parse
 from clap_engine.placement import CPU, OPENVINO
-from clap_engine.storage import read_exact, read_large
+from clap_engine.storage import FileDigest, read_exact, read_large
 
-Float64 = npt.NDArray[np.float64]
+if TYPE_CHECKING:  # a graph is read while numpy is imported
+    import numpy.typing as npt
+
+    from clap_engine.arrays import Float32
 
 MANIFEST_NAME = "manifest.json"
 DEFAULT_NAME = "clap-mini"
@@ -35,22 +37,48 @@ MODELS_PACKAGE = "clap_engine.models"
 class Bundle:
     """An opened bundle: a checked manifest, and files that are checked each time they are read.
 
-    Immutable and safe in many threads. Nothing stays open and no bytes are kept.
+    Immutable and safe in many threads. Nothing stays open, and no bytes are kept but those of
+    graphs whose reading was begun, until they are taken or forgotten.
     """
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
+    def __init__(self, path: Path, manifest: Manifest, archive: Archive | None = None) -> None:
         self.path = path
         self.manifest = manifest
+        self._archive = archive
+        self._begun: dict[str, Later[memoryview]] = {}
 
     def read(self, name: str) -> bytes:
         """The bytes of one listed file, read once; IntegrityError if they are not the packed."""
         entry = self._entry(name)
+        if self._archive is not None:
+            return bytes(self._archive.read(name, entry.sha256))
         return read_exact(_plain(self.path / name), size=entry.size, sha256=entry.sha256)
 
     def read_graph(self, name: str) -> memoryview:
-        """As `read`, for files of many megabytes."""
+        """As `read`, for files of many megabytes; what was begun is taken, once."""
+        begun = self._begun.pop(name, None)
+        return self._read_graph(name) if begun is None else begun.result()
+
+    def begin(self, name: str) -> None:
+        """Read a graph in a thread of its own, for the `read_graph` that follows."""
+        if name not in self._begun:
+            self._begun[name] = Later(lambda: self._read_graph(name))
+
+    def forget(self, name: str) -> None:
+        """Let go of what `begin` read, where nobody took it."""
+        self._begun.pop(name, None)
+
+    def _read_graph(self, name: str) -> memoryview:
         entry = self._entry(name)
+        if self._archive is not None:
+            return self._archive.read(name, entry.sha256)
         return read_large(_plain(self.path / name), size=entry.size, sha256=entry.sha256)
+
+    def manifest_bytes(self) -> bytes:
+        """The manifest as it is stored."""
+        if self._archive is not None:
+            return self._archive.head(MANIFEST_NAME, MAX_BYTES + 1)
+        return _read_manifest(self.path / MANIFEST_NAME)
 
     def _entry(self, name: str) -> FileEntry:
         entry = self.manifest.files.get(name)
@@ -62,10 +90,12 @@ class Bundle:
     def verify(self) -> None:
         """Read every listed file once; IntegrityError or NotFoundError at the first that is off."""
         for name in sorted(self.manifest.files):
-            self.read(name)
+            self.read_graph(name)
 
     def goldens(self) -> tuple[Float32, Float32]:
         """Reference embeddings of the golden texts [n, D] and waveforms [m, D]."""
+        from clap_engine.arrays import check_array
+
         spec, dim = self.manifest.goldens, self.manifest.dim
         stored = self._stored(spec.file, ("text", "audio"))
         return (
@@ -82,7 +112,7 @@ class Bundle:
         ids = self._stored(spec.file, ()).get("ids")
         if ids is None:
             return None
-        if ids.dtype != np.int64 or ids.ndim != 2 or len(ids) != len(spec.texts):
+        if ids.dtype != "int64" or ids.ndim != 2 or len(ids) != len(spec.texts):
             raise ManifestError(
                 f"{spec.file} ids are {ids.dtype} {list(ids.shape)}; int64 of {len(spec.texts)} "
                 "rows are needed; pack the bundle again"
@@ -91,6 +121,10 @@ class Bundle:
 
     def _stored(self, name: str, needed: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
         """The arrays of an .npz file."""
+        import zipfile  # with numpy, half of what opening a bundle would take
+
+        import numpy as np
+
         data = self.read(name)
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as stored:
@@ -106,39 +140,76 @@ class Bundle:
 
 
 def open(path: str | os.PathLike[str]) -> Bundle:
-    """The bundle in directory `path`: the manifest is parsed, files are checked when read."""
+    """The bundle at `path`, a directory or an archive; files are checked when they are read."""
     directory = Path(path)
+    if directory.suffix == archives.SUFFIX and directory.is_file():
+        return _in_archive(directory.absolute())
     if not directory.is_dir():
-        raise NotFoundError(f"{str(path)!r} is not a directory; give a bundle's name or directory")
+        raise NotFoundError(
+            f"{str(path)!r} is neither a directory nor an archive; give a bundle's name or place"
+        )
     manifest = parse(_read_manifest(directory / MANIFEST_NAME))
     return Bundle(directory.absolute(), manifest)
 
 
+def _in_archive(path: Path) -> Bundle:
+    """IntegrityError unless the archive holds what its manifest lists, and nothing else."""
+    archive = Archive(path)
+    manifest = parse(archive.head(MANIFEST_NAME, MAX_BYTES + 1))
+    due = {name: entry.size for name, entry in manifest.files.items()}
+    held = {name: place.size for name, place in archive.places.items() if name != MANIFEST_NAME}
+    if (archive.folder, held) != (manifest.id, due) or next(iter(archive.places)) != MANIFEST_NAME:
+        raise IntegrityError(
+            f"{path} does not hold what its manifest lists; make it with `clap-engine pack`"
+        )
+    return Bundle(path, manifest, archive)
+
+
+def pack(bundle: Bundle, target: str | os.PathLike[str]) -> FileDigest:
+    """Write a bundle as one archive, each byte of it checked; the same bytes every time.
+
+    The digest is what `clap-engine pull` wants to be told.
+    """
+
+    def read(name: str) -> bytes | memoryview:
+        return bundle.manifest_bytes() if name == MANIFEST_NAME else bundle.read_graph(name)
+
+    names = (MANIFEST_NAME, *bundle.manifest.files)
+    return archives.write(Path(target), bundle.manifest.id, names, read)
+
+
+def name_of(path: Path) -> str:
+    """What a bundle at `path` is called by: its directory's name, its archive's without suffix."""
+    return path.name.removesuffix(archives.SUFFIX) if path.is_file() else path.name
+
+
 def installed() -> list[Path]:
-    """Directories of the bundles that are installed with the package, by name."""
-    return [path for root in _installed_roots() for path in _bundles_in(root)]
+    """The bundles that came with the package, and those in the user's own folder, by name."""
+    shipped = [path for root in _installed_roots() for path in bundles_in(root)]
+    own = data_folder.models()
+    return shipped + (bundles_in(own) if own.is_dir() else [])
 
 
 def find(
     name_or_path: str | os.PathLike[str] | None = None,
     models_dir: str | os.PathLike[str] | None = None,
 ) -> Path:
-    """The directory of a bundle; None means the one that ships.
+    """The directory or archive of a bundle; None means the one that ships.
 
     A name is looked up among the installed bundles, then in `models_dir`; whatever else is a
-    directory with a manifest is taken as a path.
+    directory with a manifest, or an archive, is taken as a path.
     """
     wanted = DEFAULT_NAME if name_or_path is None else os.fspath(name_or_path)
     known = installed()
     if models_dir is not None:
-        known += _bundles_in(Path(models_dir))
+        known += bundles_in(Path(models_dir))
     if isinstance(name_or_path, (str, type(None))):
         for path in known:
-            if path.name == wanted:
+            if name_of(path) == wanted:
                 return path
-    if name_or_path is not None and "\0" not in wanted and (Path(wanted) / MANIFEST_NAME).is_file():
+    if name_or_path is not None and "\0" not in wanted and _is_bundle(Path(wanted)):
         return Path(wanted)
-    names = ", ".join(sorted({path.name for path in known})) or "none"
+    names = ", ".join(sorted({name_of(path) for path in known})) or "none"
     raise NotFoundError(
         f"no bundle {wanted!r}; known by name: {names}; or give the directory of a bundle"
     )
@@ -174,6 +245,11 @@ def choose_precision(
     return chosen, f"{place} runs {order[0]} best, the bundle holds {chosen}: it will be used"
 
 
+def slow_ones(graphs: Mapping[str, GraphSpec]) -> list[str]:
+    """The precisions that gained nothing where they were made; see `choose_precision`."""
+    return [precision for precision, graph in graphs.items() if graph.is_slow]
+
+
 def pick_graph(graphs: dict[str, GraphSpec], precision: str) -> GraphSpec:
     """The graph of a precision asked for by name; NotFoundError says which there are."""
     if precision not in graphs:
@@ -181,38 +257,6 @@ def pick_graph(graphs: dict[str, GraphSpec], precision: str) -> GraphSpec:
             f"precision {precision!r} is not in this bundle; it holds {', '.join(sorted(graphs))}"
         )
     return graphs[precision]
-
-
-def golden_waveform(index: int, rate_hz: int, n: int) -> Float32:
-    """[n] in [-0.5, 0.5]: a chirp, two tones or noise by `index` mod 3; equal everywhere."""
-    return _WAVEFORMS[index % 3](index, np.arange(n, dtype=np.float64) / rate_hz, n)
-
-
-def _chirp(index: int, time_s: Float64, n: int) -> Float32:
-    """Upwards from 80 (index + 1) Hz by 500 Hz a second."""
-    phase = (80.0 * (index + 1) + 250.0 * time_s) * time_s
-    return np.asarray(0.5 * np.sin(2 * np.pi * phase), np.float32)
-
-
-def _tones(index: int, time_s: Float64, n: int) -> Float32:
-    """A tone of 220 Hz a step and its fifth, beating slowly."""
-    low = np.sin(2 * np.pi * 220.0 * index * time_s)
-    fifth = np.sin(2 * np.pi * 331.0 * index * time_s)
-    return np.asarray(0.25 * (low + fifth), np.float32)
-
-
-def _noise(index: int, time_s: Float64, n: int) -> Float32:
-    """Integers only (the 32-bit generator of Numerical Recipes, run as products and sums)."""
-    powers = np.full(n, 1664525, np.uint32)
-    powers[:1] = 1
-    powers = np.multiply.accumulate(powers, dtype=np.uint32)
-    offsets = np.zeros(n, np.uint32)
-    offsets[1:] = np.add.accumulate(powers[:-1], dtype=np.uint32)
-    state = powers * np.uint32(index + 1) + offsets * np.uint32(1013904223)
-    return np.asarray((state >> np.uint32(8)) / 2.0**24 - 0.5, np.float32)
-
-
-_WAVEFORMS: tuple[Callable[[int, Float64, int], Float32], ...] = (_chirp, _tones, _noise)
 
 
 def _plain(path: Path) -> Path:
@@ -245,8 +289,14 @@ def _installed_roots() -> list[Path]:
     return [Path(place) for place in places or () if Path(place).is_dir()]
 
 
-def _bundles_in(root: Path) -> list[Path]:
+def _is_bundle(path: Path) -> bool:
+    is_archive = path.suffix == archives.SUFFIX and path.is_file()
+    return is_archive or (path / MANIFEST_NAME).is_file()
+
+
+def bundles_in(root: Path) -> list[Path]:
+    """The bundles in a folder, by name; what is hidden is being made, or was left by a kill."""
     try:
-        return sorted(path for path in root.iterdir() if (path / MANIFEST_NAME).is_file())
+        return sorted(p for p in root.iterdir() if not p.name.startswith(".") and _is_bundle(p))
     except OSError as error:
         raise NotFoundError(f"models directory {str(root)!r} can't be read: {error}") from error

@@ -20,7 +20,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from clap_engine import planner, storage
+from clap_engine import marker, planner, storage
 from clap_engine.catalogue import Catalogue
 from clap_engine.errors import CollectionError, IntegrityError, LockedError, NotFoundError
 from clap_engine.filters import field_of
@@ -81,6 +81,8 @@ def migrate(
     writes when it comes to the switch; what was embedded is kept.
     """
     folder, place = Path(path), None if into is None else Path(into).absolute()
+    if place is None and marker.is_marked(folder):
+        raise marker.refusal(folder)
     with closing(Catalogue(folder / DATABASE, read_only=True)) as old:
         is_there = (old.identity.space_id, old.identity.dim) == (embedder.space_id, embedder.dim)
         if is_there and place is None:

@@ -12,7 +12,6 @@ import fcntl
 import hashlib
 import mmap
 import os
-import shutil
 import stat
 import time
 from collections.abc import Iterable, Iterator
@@ -44,7 +43,7 @@ class FileDigest:
 
 
 @contextmanager
-def _translated(action: str, path: str | os.PathLike[str]) -> Iterator[None]:
+def translated(action: str, path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except ClapError:
@@ -70,7 +69,7 @@ def _open_regular(path: str | os.PathLike[str]) -> int:
 
 def read_exact(path: str | os.PathLike[str], size: int, sha256: str) -> bytes:
     """The file's bytes, read once; IntegrityError unless both size and digest are as given."""
-    with _translated("read", path):
+    with translated("read", path):
         fd = _open_regular(path)
         with os.fdopen(fd, "rb") as file:
             _check_size(path, os.fstat(fd).st_size, size)
@@ -83,16 +82,44 @@ def read_exact(path: str | os.PathLike[str], size: int, sha256: str) -> bytes:
 def read_large(path: str | os.PathLike[str], size: int, sha256: str) -> memoryview:
     """As read_exact, for files of many megabytes: the bytes are not touched before the read."""
     at = 0
-    with _translated("read", path):
+    with translated("read", path):
         fd = _open_regular(path)
         with os.fdopen(fd, "rb", buffering=0) as file:
             _check_size(path, os.fstat(fd).st_size, size)
             # Anonymous memory, not a map of the file: one cut short would end the process.
             pages = mmap.mmap(-1, max(1, size), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            with suppress(AttributeError, OSError):  # not Linux; a kernel without large pages
+                pages.madvise(mmap.MADV_HUGEPAGE)
             view = memoryview(pages)[:size]
             while count := file.readinto(view[at:]):
                 at += count
     # In one piece: a thread that took turns with others for each block would wait at each.
+    if at != size or hashlib.sha256(view).hexdigest() != sha256:
+        raise _changed(path, sha256)
+    return view.toreadonly()
+
+
+@contextmanager
+def opened(path: str | os.PathLike[str]) -> Iterator[tuple[int, int]]:
+    """A descriptor of a regular file to read, and its size in bytes."""
+    with translated("read", path):
+        fd = _open_regular(path)
+        try:
+            yield fd, os.fstat(fd).st_size
+        finally:
+            os.close(fd)
+
+
+def read_part(
+    fd: int, path: str | os.PathLike[str], offset: int, size: int, sha256: str
+) -> memoryview:
+    """As read_large, for a part of a file that is open; `path` names it in errors."""
+    at = 0
+    with translated("read", path):
+        pages = mmap.mmap(-1, max(1, size), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        view = memoryview(pages)[:size]
+        while at < size and (count := os.preadv(fd, [view[at:]], offset + at)):
+            at += count
     if at != size or hashlib.sha256(view).hexdigest() != sha256:
         raise _changed(path, sha256)
     return view.toreadonly()
@@ -115,36 +142,53 @@ def _changed(path: str | os.PathLike[str], sha256: str) -> IntegrityError:
 
 def file_facts(path: str | os.PathLike[str]) -> tuple[int, int]:
     """(size in bytes, mtime in ns) of a regular file, not opened: cheap signs of a change."""
-    with _translated("read", path):
+    with translated("read", path):
         facts = os.stat(path)
     if not stat.S_ISREG(facts.st_mode):
         raise IntegrityError(f"{os.fspath(path)} is not a regular file; give one that is")
     return facts.st_size, facts.st_mtime_ns
 
 
+def file_identity(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """(device, inode) of a regular file: as long as it is held open, no other has the same."""
+    with translated("read", path):
+        facts = os.stat(path)
+    return facts.st_dev, facts.st_ino
+
+
 def file_digest(path: str | os.PathLike[str]) -> FileDigest:
     """Size and sha256 of a regular file, in bounded memory."""
     digest = hashlib.sha256()
     size = 0
-    with _translated("read", path), os.fdopen(_open_regular(path), "rb") as file:
+    with translated("read", path), os.fdopen(_open_regular(path), "rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
             size += len(chunk)
     return FileDigest(size, digest.hexdigest())
 
 
-def map_exact(path: str | os.PathLike[str], size: int, sha256: str) -> memoryview:
-    """The file mapped read-only, hashed through the same mapping that is returned."""
-    with _translated("map", path):
+def map_exact(
+    path: str | os.PathLike[str], size: int, sha256: str, *, touch: bool = True
+) -> memoryview:
+    """The file mapped read-only, hashed through the same mapping that is returned.
+
+    Without `touch` it is hashed by reading, so that no page of the map is resident before its use.
+    """
+    with translated("map", path):
         fd = _open_regular(path)
         try:
             found = os.fstat(fd).st_size
             if found != size:
                 raise IntegrityError(f"{os.fspath(path)} has {found} bytes where {size} are due")
             view = memoryview(mmap.mmap(fd, size, prot=mmap.PROT_READ) if size else b"")
+            digest = hashlib.sha256()
+            for start in range(0, 0 if touch else size, _CHUNK_BYTES):
+                digest.update(os.pread(fd, _CHUNK_BYTES, start))
         finally:
             os.close(fd)
-    if hashlib.sha256(view).hexdigest() != sha256:
+    if touch:
+        digest.update(view)
+    if digest.hexdigest() != sha256:
         raise IntegrityError(f"{os.fspath(path)} does not have the digest {sha256[:12]}...")
     return view
 
@@ -153,7 +197,7 @@ def write_file(path: str | os.PathLike[str], chunks: Iterable[bytes | memoryview
     """Write a new file from chunks and fsync it; its name is durable only after fsync_dir."""
     digest = hashlib.sha256()
     size = 0
-    with _translated("write", path):
+    with translated("write", path):
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
         try:
             for chunk in chunks:
@@ -172,7 +216,7 @@ def copy_exact(
     source: str | os.PathLike[str], target: str | os.PathLike[str], digest: FileDigest
 ) -> None:
     """Copy a file in bounded memory and fsync it; IntegrityError unless its digest is `digest`."""
-    with _translated("read", source), os.fdopen(_open_regular(source), "rb") as file:
+    with translated("read", source), os.fdopen(_open_regular(source), "rb") as file:
         found = write_file(target, iter(lambda: file.read(_CHUNK_BYTES), b""))
     if found != digest:
         raise _changed(source, digest.sha256)
@@ -190,7 +234,7 @@ def tree_bytes(path: str | os.PathLike[str]) -> int:
 
 def fsync_path(path: str | os.PathLike[str]) -> None:
     """fsync a file that a library wrote by its path."""
-    with _translated("fsync", path):
+    with translated("fsync", path):
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             _fsync(fd)
@@ -210,20 +254,22 @@ def make_dir(path: str | os.PathLike[str], *, parents: bool = False) -> None:
         if target.is_dir():
             return
         make_dir(target.absolute().parent, parents=True)
-    with _translated("make", target):
+    with translated("make", target):
         _mkdir(target, 0o755)
     fsync_dir(target.parent)
 
 
 def rename(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
     """Rename within one directory and make it durable; both names must share a parent."""
-    with _translated("rename", source):
+    with translated("rename", source):
         _replace(source, target)
     fsync_dir(Path(target).parent)
 
 
 def remove_tree(path: str | os.PathLike[str]) -> None:
     """Remove a directory if it can be: what stays is garbage, never a fault."""
+    import shutil  # 3 ms of every start; trees are removed seldom
+
     shutil.rmtree(path, ignore_errors=True)
 
 
@@ -255,7 +301,7 @@ class FileLock:
         if self._fd is not None:
             return
         deadline = time.monotonic() + timeout_s
-        with _translated("lock", self._path):
+        with translated("lock", self._path):
             fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
                 while True:

@@ -46,6 +46,16 @@ def _backed_up(sounds: Collection) -> None:
         raise
 
 
+def _snapshotted(sounds: Collection) -> None:
+    """A snapshot is whole or it is not there."""
+    place = sounds.path.parent / f"{sounds.path.name}.snapshot"
+    try:
+        sounds.snapshot(place)
+    except ClapError:
+        assert not place.exists()
+        raise
+
+
 # The keys that are there after each step.
 STEPS: list[tuple[Step, set[str]]] = [
     (lambda c: c.add([sound_of(ROWS[0]), sound_of(ROWS[1:4])], keys=["a", "b"]), {"a", "b"}),
@@ -55,6 +65,7 @@ STEPS: list[tuple[Step, set[str]]] = [
     (lambda c: c.compact(), {"b", "c"}),
     (lambda c: _in_background(c), {"b", "c"}),
     (lambda c: _backed_up(c), {"b", "c"}),
+    (lambda c: _snapshotted(c), {"b", "c"}),
     (lambda c: c.search(ROWS[6], k=5), {"b", "c"}),
 ]
 
@@ -144,6 +155,10 @@ def run_program(folder: Path, fault: Fault, monkeypatch: pytest.MonkeyPatch, tar
     with Collection.open(folder.with_name(f"{folder.name}.copy"), embedder=FakeEmbedder()) as copy:
         assert set(copy.keys()) == expected
         assert copy.verify() == []
+    snapshot = folder.with_name(f"{folder.name}.snapshot")
+    with Collection.open(snapshot, embedder=FakeEmbedder()) as copy:
+        assert set(copy.keys()) == expected
+        assert (copy.verify(), copy.info()["tail_rows"]) == ([], 0)
     leftover = [e.name for e in (folder / "generations").iterdir()]
     assert len(leftover) == 1, leftover
     return struck
@@ -168,6 +183,7 @@ def test_every_nth_operation_may_fail(
         assert struck == (fault.count >= n), "the fault was swallowed"
         shutil.rmtree(quick_path / str(n))
         shutil.rmtree(quick_path / f"{n}.copy")
+        shutil.rmtree(quick_path / f"{n}.snapshot")
     assert n > 50, "the program has more operations than that: were they counted?"
 
 

@@ -52,6 +52,10 @@ def run(sounds):
             sounds.rebuild()
         if rng.random() < 0.1:
             sounds.compact()
+        if rng.random() < 0.05:
+            copies += 1
+            sounds.snapshot(f"{folder}-{name}-{copies}.copy", link=f"{folder}-current")
+            tell(f"#{name}-{copies}")
         if rng.random() < 0.15:
             copies += 1
             sounds.backup(f"{folder}-{name}-{copies}.copy")
@@ -126,10 +130,11 @@ def rounds(folder: Path, count: int) -> None:
         unsure = [fault for fault in faults if fault.startswith(f"lost r{i}-")]
         assert faults == unsure[:1], (i, faults)
         there -= {fault.removeprefix("lost ") for fault in unsure[:1]}
-        # A backup that was cut off has no name: whatever has one is whole.
+        # A backup or snapshot that was cut off has no name: whatever has one is whole.
         for copy in folder.parent.glob(f"{folder.name}-*.copy"):
             with Collection.open(copy, embedder=FakeEmbedder()) as sounds:
                 assert sounds.verify() == []
+                assert not (sounds.is_snapshot and sounds.info()["tail_rows"])
             shutil.rmtree(copy)
     assert len(there) > count, "the writers were killed before they did anything"
     assert told, "no backup was ever finished"

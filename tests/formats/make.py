@@ -1,6 +1,7 @@
 """Makes the fixtures of this folder: a small collection in each format that this release writes.
 
 In:  the formats to make, as `python tests/formats/make.py 1 2 3`; none of a released one again.
+     `snapshot` makes snapshot-1.zip from collection-2.zip, `archive` archive-1.tar.
 Out: collection-N.zip, with the answers that a reader must give in answers.json.
 Knows nothing about how tests read them.
 
@@ -22,8 +23,9 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from fake_embedder import FakeEmbedder, hashed  # noqa: E402 (the folder of tests is found above)
+from tiny_bundle import make_bundle  # noqa: E402
 
-from clap_engine import planner  # noqa: E402
+from clap_engine import bundle, planner  # noqa: E402
 from clap_engine.arrays import Float32, l2_normalize  # noqa: E402
 from clap_engine.collection import Collection  # noqa: E402
 from clap_engine.records import Tuning  # noqa: E402
@@ -104,6 +106,36 @@ def make(number: int, target: Path) -> None:
             archive.writestr("answers.json", json.dumps(found, indent=1, sort_keys=True))
 
 
+def make_snapshot(source: Path, target: Path) -> None:
+    """A snapshot of another fixture."""
+    with tempfile.TemporaryDirectory() as work:
+        with zipfile.ZipFile(source) as archive:
+            archive.extractall(Path(work) / "collection")
+        (Path(work) / "collection" / "answers.json").unlink()
+        folder = Path(work) / "snapshot"
+        with Collection.open(Path(work) / "collection", embedder=SmallEmbedder()) as sounds:
+            sounds.snapshot(folder)
+        with Collection.open(folder, embedder=SmallEmbedder()) as sounds:
+            found = answers(sounds)
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+            for file in sorted(folder.rglob("*")):
+                if file.is_file():
+                    archive.write(file, file.relative_to(folder))
+            archive.writestr("answers.json", json.dumps(found, indent=1, sort_keys=True))
+
+
+def make_archive(target: Path) -> None:
+    """The small bundle of the tests, packed."""
+    with tempfile.TemporaryDirectory() as work:
+        bundle.pack(bundle.open(make_bundle(Path(work) / "tiny")), target)
+
+
 if __name__ == "__main__":
     for argument in sys.argv[1:]:
+        if argument == "snapshot":
+            make_snapshot(HERE / "collection-2.zip", HERE / "snapshot-1.zip")
+            continue
+        if argument == "archive":
+            make_archive(HERE / "archive-1.tar")
+            continue
         make(int(argument), HERE / f"collection-{argument}.zip")

@@ -24,7 +24,7 @@ from tiny_bundle import make_bundle
 
 from clap_engine import cli
 from clap_engine.collection import Collection
-from clap_engine.engine import load
+from clap_engine.loading import load
 
 RATE_HZ = 16_000
 # Enough that an interruption falls into the middle on any machine, some 2 s of work.
