@@ -1,0 +1,1 @@
+"""The thin HTTP face of one engine and one collection; it needs the extra `serve`."""
