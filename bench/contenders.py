@@ -77,6 +77,9 @@ CONTENDERS: dict[str, Make] = {
     "ours-98": lambda vectors, folder: Ours(vectors, folder, target=0.98),
     "ours-985": lambda vectors, folder: Ours(vectors, folder, target=0.985),
     "ours-99": lambda vectors, folder: Ours(vectors, folder, target=0.99),
+    "ours-99-4gb": lambda vectors, folder: Ours(
+        vectors, folder, target=0.99, memory_bytes=4_000_000_000
+    ),
     "funnel": Funnel,
     "faiss-flat": lambda vectors, folder: Faiss(vectors, folder, "flat"),
     "faiss-ivf-sq8": lambda vectors, folder: Faiss(vectors, folder, "ivf"),

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 import ours
-from clap_engine.engine import load
+from clap_engine.loading import load
 from contest import alone
 from trial import Trial, percentiles, searched
 from vectors import BUNDLE, Vectors

@@ -33,8 +33,7 @@ from typing import Any
 import numpy as np
 
 import machine
-from clap_engine import engine as engines
-from clap_engine import planner
+from clap_engine import loading, planner
 from clap_engine.arrays import Float16, Float32, l2_normalize
 from clap_engine.collection import Collection
 from clap_engine.index import coarse
@@ -102,7 +101,7 @@ def make(arguments: argparse.Namespace) -> None:
     planner.TAIL_MIN_ROWS = 1 << 40
     best, likeness = Best(asked(arguments)), []
     with ExitStack() as stack:
-        engine = stack.enter_context(engines.load(threads=1))
+        engine = stack.enter_context(loading.load(threads=1))
         opened, stored_s = {}, dict.fromkeys(arguments.granularity, 0.0)
         for name in arguments.granularity:
             sounds = engine.collection(arguments.work / name, create=True, granularity=name)
@@ -175,7 +174,7 @@ def measure(arguments: argparse.Namespace) -> None:
         say(granularity=granularity, plan="default", **default)
         if granularity != "window" and not arguments.graph:
             coarse.is_available = _AVAILABLE
-        with engines.load(threads=1) as engine, engine.collection(folder) as sounds:
+        with loading.load(threads=1) as engine, engine.collection(folder) as sounds:
             begun = time.perf_counter()
             queries = list(np.load(arguments.vectors / "tuning.npy"))
             report = sounds.tune(arguments.target, queries=queries, k=K)
@@ -216,7 +215,7 @@ def ask(arguments: argparse.Namespace) -> None:
     """In a process of its own: open one collection, search it by vectors."""
     queries, right = asked(arguments), np.load(arguments.work / "truth.npy")
     folder = arguments.work / arguments.granularity[0]
-    with engines.load(threads=1) as engine:
+    with loading.load(threads=1) as engine:
         engine.embed_text(["a sound"])
         before = resident()
         begun = time.perf_counter()
@@ -272,7 +271,7 @@ def spread(arguments: argparse.Namespace) -> None:
     from clap_export.corpus.synth import TRAINING_FONTS
 
     seconds, cosines = WINDOWS * WINDOW_S, []
-    with engines.load(threads=1) as engine:
+    with loading.load(threads=1) as engine:
         for number in range(40):
             rng = np.random.default_rng([7, number])
             draw = Draw(rng, held_out=False)

@@ -64,9 +64,11 @@ class Ours(Contender):
         target: float | None = None,
         shortlist: int | None = None,
         graph_s: float | None = None,
+        memory_bytes: int | None = None,
     ) -> None:
         super().__init__(vectors, folder)
         self._target, self._shortlist, self._graph_s = target, shortlist, graph_s
+        self._memory_bytes = memory_bytes
         self._stages: list[dict[str, float]] = []
         self._last: Any = None
 
@@ -107,7 +109,10 @@ class Ours(Contender):
     def _tune(self, collection: Any) -> dict[str, Any]:
         start, processor = time.perf_counter(), time.process_time()
         options = {} if self._graph_s is None else {"graph_s": self._graph_s}
-        report = collection.tune(target=self._target, queries=[*self.vectors.tuning], **options)
+        report = collection.tune(
+            target=self._target, queries=[*self.vectors.tuning],
+            memory_bytes=self._memory_bytes, **options,
+        )  # fmt: skip
         return {
             "tune_s": time.perf_counter() - start,
             "tune_processor_s": time.process_time() - processor,

@@ -26,10 +26,11 @@ from typing import Any
 
 import numpy as np
 
+import callers
 import machine
 import ours
 from clap_engine.collection import Collection
-from clap_engine.engine import load
+from clap_engine.loading import load
 from contender import K
 from contest import alone
 from freshness import fresh
@@ -44,6 +45,9 @@ DUE = {
     "reopen-flat": ("seconds to the first answer without a graph, at most", 20.0),
     "fresh": ("busy p99 over idle p99, at most", 1.5),
     "ingest": ("windows a second, at least", 15_000.0),
+    "callers": ("p99 of 4 callers over p50 of one, at most", 4.0),
+    "repeat": ("p50 of repeated words over that of their vector, at most", 1.1),
+    "beside-indexing": ("p99 while indexing over p99 alone, at most", 2.0),
 }
 
 
@@ -218,6 +222,8 @@ def _rate(collection: Collection, queries: list[Any], count: int, seconds: float
 TRIALS: dict[str, Callable[[Trial], dict[str, Any]]] = {
     "filtered": filtered, "reopen": reopen, "reopen-flat": reopen_flat, "fresh": fresh,
     "ingest": ingest, "batch": batch, "threads": threads,
+    "callers": callers.callers, "repeat": callers.repeat,
+    "beside-audio": callers.beside_audio, "beside-indexing": callers.beside_indexing,
 }  # fmt: skip
 
 

@@ -23,8 +23,8 @@ import flac
 import process
 import subject as subjects
 from clap_engine.arrays import Float32
-from clap_engine.bundle import golden_waveform
 from clap_engine.engine import Engine
+from clap_engine.goldens import golden_waveform
 from clap_engine.mel import LogMel
 from clap_export.frontend import TorchLogMel
 from peer import AudioPeer

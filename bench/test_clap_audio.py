@@ -20,8 +20,8 @@ import pytest
 
 import clap_models
 from clap_engine.arrays import Float32, l2_normalize
-from clap_engine.bundle import golden_waveform
 from clap_engine.encoders import side_by_side
+from clap_engine.goldens import golden_waveform
 from clap_engine.manifest import AudioSpec
 from clap_engine.mel import LogMel
 from clap_export import probes

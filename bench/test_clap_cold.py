@@ -24,7 +24,7 @@ import msclap_files
 import process
 import subject as subjects
 from clap_engine.arrays import l2_normalize
-from clap_engine.bundle import golden_waveform
+from clap_engine.goldens import golden_waveform
 from clap_engine.manifest import Manifest
 from clap_export import clap_model
 from clap_export.convert import Plan, convert

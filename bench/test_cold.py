@@ -15,7 +15,7 @@ import pytest
 
 import process
 import subject as subjects
-from clap_engine.bundle import golden_waveform
+from clap_engine.goldens import golden_waveform
 from race import Summary, check_goal, note, race
 from subject import Subject
 

@@ -31,8 +31,9 @@ import growth
 import wording
 from clap_engine import bundle as bundles
 from clap_engine.arrays import Float16, Float32, Int64
-from clap_engine.engine import Engine, load
+from clap_engine.engine import Engine
 from clap_engine.index.vectors import pack, widen
+from clap_engine.loading import load
 from clap_engine.session import GraphSession
 
 ROOT = Path(__file__).resolve().parents[1]

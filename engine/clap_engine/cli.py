@@ -17,10 +17,23 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-from clap_engine import __version__, invocation, report, search_verbs, upkeep_verbs, verbs
+from clap_engine import (
+    __version__,
+    evaluate_verbs,
+    invocation,
+    model_verbs,
+    replica_verbs,
+    report,
+    search_verbs,
+    serve_verbs,
+    task_arguments,
+    upkeep_verbs,
+    verbs,
+)
 from clap_engine.errors import (
     ClapError,
     DependencyError,
+    DownloadError,
     IntegrityError,
     LockedError,
     ManifestError,
@@ -32,7 +45,7 @@ from clap_engine.errors import (
 )
 from clap_engine.placement import PROVIDERS
 
-USAGE, NOT_FOUND, DAMAGED, LOCKED, OTHER_SPACE, DEPENDENCY, DISK = range(2, 9)
+USAGE, NOT_FOUND, DAMAGED, LOCKED, OTHER_SPACE, DEPENDENCY, DISK, NETWORK = range(2, 10)
 
 EPILOG = """\
 exit codes:
@@ -45,6 +58,7 @@ exit codes:
   6    the collection was made in another embedding space
   7    an optional library is missing
   8    the disk refused: full, read-only or failing
+  9    a file could not be fetched
   130  interrupted by Ctrl-C; what was reported as added is safe
 """
 
@@ -56,6 +70,7 @@ CODES: tuple[tuple[type[Exception], int], ...] = (
     (LockedError, LOCKED),
     (SpaceMismatchError, OTHER_SPACE),
     (DependencyError, DEPENDENCY),
+    (DownloadError, NETWORK),
     (OSError, DISK),
 )
 
@@ -213,12 +228,18 @@ def parser() -> argparse.ArgumentParser:
     tune.add_argument("--seed", type=int, default=0, metavar="N", help="of the sample (default: 0)")
     tune.add_argument("--graph-s", type=float, default=300.0, metavar="S",
                       help="what building graphs to try may take (default: 300)")  # fmt: skip
+    tune.add_argument("--memory", type=float, metavar="MB",
+                      help="what the index may keep in memory (default: 1600)")  # fmt: skip
 
     compact = verb("compact", upkeep_verbs.compact, "give the space of removed clips back")
     compact.add_argument("collection", metavar="X.clap")
     backup = verb("backup", upkeep_verbs.backup, "a checked copy of a collection that is in use")
     backup.add_argument("collection", metavar="X.clap")
     backup.add_argument("folder", metavar="COPY.clap", help="where to; new, or an empty folder")
+    snapshot = verb("snapshot", replica_verbs.snapshot, "a copy that never changes, for readers")
+    snapshot.add_argument("collection", metavar="X.clap")
+    snapshot.add_argument("folder", metavar="DIR", help="where to; new, or an empty folder")
+    snapshot.add_argument("--link", metavar="LINK", help="a symbolic link to switch to it")
 
     migrate = runs_model(
         verb("migrate", upkeep_verbs.migrate, "embed a collection's clips anew; resumable"),
@@ -229,10 +250,20 @@ def parser() -> argparse.ArgumentParser:
     migrate.add_argument("--drop-missing", action="store_true",
                          help="leave clips out whose sound can't be read any more")  # fmt: skip
 
+    serve = runs_model(verb("serve", serve_verbs.serve, "answer requests over HTTP"))
+    serve_verbs.add_arguments(serve)
+
     caption = runs_model(verb("caption", verbs.caption, "a sentence about each sound"))
     caption.add_argument("files", metavar="FILE", nargs="+")
     caption.add_argument("--beam", type=_positive, metavar="N", help="sentences kept in the search")
     caption.add_argument("--max-tokens", type=_positive, metavar="N", help="longest caption")
+
+    task_arguments.add(verb, runs_model, _positive)
+
+    evaluate = runs_model(
+        verb("evaluate", evaluate_verbs.evaluate, "how good a bundle is on a set")
+    )
+    evaluate_verbs.add_arguments(evaluate, _positive)
 
     info = verb("info", verbs.info, "what a bundle or collection holds")
     info.add_argument("path", metavar="PATH")
@@ -242,6 +273,19 @@ def parser() -> argparse.ArgumentParser:
     doctor.add_argument("path", metavar="BUNDLE", nargs="?")
     doctor.add_argument("--provider", choices=tuple(PROVIDERS), help="where its graphs shall run")
     verb("models", verbs.models, "the bundles that can be loaded by name")
+
+    pull = verb("pull", model_verbs.pull, "install a bundle's archive, to be loaded by its name")
+    pull.add_argument("url", metavar="URL", help="http, https or file URL, or a path")
+    pull.add_argument("--sha256", metavar="D", required=True, help="the digest of the archive")
+    pull.add_argument("--name", help="what it is loaded by (default: the bundle's id)")
+    pull.add_argument("--replace", action="store_true", help="an archive of that name")
+    pull.add_argument("--max-mb", type=_positive, default=8_000, metavar="MB",
+                      help="the most to fetch (default: 8000)")  # fmt: skip
+    pull.add_argument("--timeout-s", type=float, default=30.0, metavar="S",
+                      help="how long to wait for the next byte (default: 30)")  # fmt: skip
+    pack = verb("pack", model_verbs.pack, "a bundle as one file, the same bytes each time")
+    pack.add_argument("bundle", metavar="NAME|DIR")
+    pack.add_argument("file", metavar="FILE.tar", help="where to")
     return top
 
 

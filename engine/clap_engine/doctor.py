@@ -22,11 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from clap_engine import bundle, openvino_session, session, spread
+from clap_engine import bundle, openvino_session, processor, session, spread
 from clap_engine.arrays import Float32
 from clap_engine.caption import Captioner
 from clap_engine.encoders import AudioEncoder, TextEncoder
 from clap_engine.errors import ClapError, TruncationWarning
+from clap_engine.goldens import golden_waveform
 from clap_engine.manifest import GraphSpec
 from clap_engine.placement import ANYWHERE, Placement
 from clap_engine.text import TextFrontEnd
@@ -76,7 +77,7 @@ def machine() -> Iterator[Check]:
     yield Check("python", GOOD, f"{platform.python_version()} on {platform.platform()}")
     yield _numpy()
     yield _onnxruntime()
-    if session.has_fast_int8():
+    if processor.has_fast_int8():
         yield Check("int8", GOOD, "this CPU has VNNI, AMX or dot-product instructions")
     else:
         yield Check("int8", NOTE, "no VNNI or dot-product instructions: int8 is exact, not faster")
@@ -111,7 +112,7 @@ def goldens(
     spec = manifest.audio
     waveforms = np.stack(
         [
-            bundle.golden_waveform(golden.index, spec.rate_hz, spec.window_samples)
+            golden_waveform(golden.index, spec.rate_hz, spec.window_samples)
             for golden in manifest.goldens.audio
         ]
     )
@@ -312,7 +313,7 @@ def _openvino() -> Iterator[Check]:
     try:
         yield Check("openvino", GOOD, f"{openvino_session.version()}: load(provider='openvino')")
     except ClapError:
-        if session.has_amx():
+        if processor.has_amx():
             found = "missing: it runs fp32 graphs in bf16 on this CPU's tiles"
             yield Check("openvino", NOTE, found, "pip install 'clap-engine[openvino]'")
 

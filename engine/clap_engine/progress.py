@@ -53,6 +53,11 @@ class ProgressLine:
         self._stream.write("\r" + text[: width - 1].ljust(width - 1))
         self._stream.flush()
 
+    def of(self, done: int, total: int) -> None:
+        """As a call, where the total becomes known as it goes; 0 as long as it isn't."""
+        self._total = max(done, total)
+        self(done)
+
     def __enter__(self) -> ProgressLine:
         return self
 

@@ -51,13 +51,13 @@ def index(
     `bundle` are the arguments of clap_engine.load(). Shards that an earlier run finished are not
     made again. With a path for `into` they lie beside it, and are removed once merged.
     """
-    from clap_engine import engine as engines
+    from clap_engine import loading
 
     if shards_dir is None and is_url(into):
         raise CollectionError(f"{into.split(':')[0]}: needs a folder for shards; give --shards DIR")
     folder = Path(shards_dir or f"{into.rstrip('/')}.shards")
     start = time.monotonic()
-    with engines.load(**(bundle or {})) as engine:
+    with loading.load(**(bundle or {})) as engine:
         space = Space.of(engine)
     failed: list[tuple[str, str]] = []
     listed = _listed(files, root, failed)
@@ -181,10 +181,10 @@ class Worker:
     """One process's engine: it makes shards, one at a time."""
 
     def __init__(self, folder: str, bundle: dict[str, Any]) -> None:
-        from clap_engine import engine
+        from clap_engine import loading
 
         self._folder = Path(folder)
-        self._engine = engine.load(**{"threads": 1, **bundle})
+        self._engine = loading.load(**{"threads": 1, **bundle})
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """The files of one group -> a shard on disk; names and errors go back."""

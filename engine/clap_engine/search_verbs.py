@@ -23,9 +23,11 @@ from clap_engine.progress import ProgressLine
 
 if TYPE_CHECKING:
     from clap_engine.collection import Hit, SearchResult
+    from clap_engine.engine import Part
     from clap_engine.query import Query
     from clap_engine.search import Explanation
-    from clap_engine.tune import Trial, TuneReport
+    from clap_engine.trials import Trial
+    from clap_engine.tune import TuneReport
 
 HIT_HEADER = ("#", "score", "span", "clip")
 TRIAL_HEADER = ("index", "dims", "shortlist", "middle", "recall", "ms", "p99 ms", "")
@@ -35,10 +37,16 @@ def search(arguments: argparse.Namespace) -> int:
     """The best clips for words or for a sound."""
     query = _query(arguments)
     where = None if arguments.where is None else _json("--where", arguments.where)
+    has_words = arguments.query is not None or bool(arguments.plus or arguments.minus)
+    parts: list[Part] = ["text"] if has_words else []
+    parts += [] if arguments.by_example is None else ["audio"]
     start = time.perf_counter()
-    with engine_of(arguments) as engine, engine.collection(arguments.collection) as sounds:
-        has_words = arguments.query is not None or bool(arguments.plus or arguments.minus)
-        engine.warm(text=has_words, audio=arguments.by_example is not None)
+    with (
+        engine_of(arguments, warm=parts) as engine,
+        engine.collection(arguments.collection) as sounds,
+    ):
+        if parts:
+            engine.warm(*parts)
         load_ms = (time.perf_counter() - start) * 1e3
         result = sounds.search(
             query,
@@ -90,6 +98,7 @@ def tune(arguments: argparse.Namespace) -> int:
             progress=lambda share, what: line(int(100 * share), what),
             seed=arguments.seed,
             graph_s=arguments.graph_s,
+            memory_bytes=None if arguments.memory is None else int(1e6 * arguments.memory),
         )
     if arguments.json:
         report.print_json({"collection": arguments.collection, **asdict(found)})

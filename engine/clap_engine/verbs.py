@@ -283,13 +283,14 @@ def models(arguments: argparse.Namespace) -> int:
         folder = Path(arguments.models_dir)
         if not folder.is_dir():
             raise NotFoundError(f"{folder} is not a directory; give one that holds bundles")
-        paths += sorted(path.parent for path in folder.glob(f"*/{bundle.MANIFEST_NAME}"))
+        paths += bundle.bundles_in(folder)
     records: list[dict[str, Any]] = []
     for path in paths:
+        name = bundle.name_of(path)
         try:
-            records.append({"name": path.name, **_bundle_record(bundle.open(path))})
-        except ManifestError as error:
-            records.append({"name": path.name, "path": str(path), "problem": str(error)})
+            records.append({"name": name, **_bundle_record(bundle.open(path))})
+        except (ManifestError, IntegrityError) as error:
+            records.append({"name": name, "path": str(path), "problem": str(error)})
     if arguments.json:
         report.print_json(records)
         return OK

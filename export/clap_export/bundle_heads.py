@@ -21,7 +21,8 @@ import onnx
 from onnx import helper, numpy_helper
 
 from clap_engine.arrays import Float32, l2_normalize
-from clap_engine.bundle import Bundle, golden_waveform
+from clap_engine.bundle import Bundle
+from clap_engine.goldens import golden_waveform
 from clap_engine.manifest import GraphSpec, Manifest
 from clap_engine.mel import LogMel
 from clap_engine.text import TextFrontEnd

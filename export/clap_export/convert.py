@@ -22,7 +22,7 @@ import onnx
 
 from clap_engine import __version__
 from clap_engine.arrays import Float32
-from clap_engine.bundle import golden_waveform
+from clap_engine.goldens import golden_waveform
 from clap_engine.manifest import (
     GOLDEN_KINDS,
     MIN_RUNTIME,

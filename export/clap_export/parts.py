@@ -14,8 +14,8 @@ import numpy as np
 import onnx
 
 from clap_engine.arrays import Float32
-from clap_engine.bundle import golden_waveform
 from clap_engine.errors import ManifestError
+from clap_engine.goldens import golden_waveform
 from clap_engine.manifest import AudioSpec, TextSpec
 from clap_engine.mel import LogMel
 from clap_engine.session import GraphSession

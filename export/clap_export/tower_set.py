@@ -14,7 +14,7 @@ from typing import Any
 import onnx
 
 from clap_engine.arrays import Float32
-from clap_engine.session import has_fast_int8
+from clap_engine.processor import has_fast_int8
 from clap_engine.text import TextFrontEnd
 from clap_export import lowered
 from clap_export.embedder import Embedder

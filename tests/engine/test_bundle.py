@@ -13,8 +13,9 @@ import pytest
 from tiny_bundle import make_bundle, make_files, make_manifest, npz, resealed, write_bundle
 
 from clap_engine import bundle as bundles
-from clap_engine.bundle import Bundle, choose_precision, golden_waveform, pick_graph
+from clap_engine.bundle import Bundle, choose_precision, pick_graph
 from clap_engine.errors import ArrayError, IntegrityError, ManifestError, NotFoundError
+from clap_engine.goldens import golden_waveform
 from clap_engine.manifest import PRECISIONS, release
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"

@@ -14,8 +14,7 @@ import tiny_bundle as tiny
 from sounds import encode, noise
 
 from clap_engine import bundle as bundles
-from clap_engine import cli, doctor
-from clap_engine import engine as engines
+from clap_engine import cli, doctor, loading
 from clap_engine.beams import BeamSettings
 from clap_engine.caption import Captioner
 from clap_engine.engine import Engine
@@ -155,7 +154,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def engine(path: Path) -> Iterator[Engine]:
-    with engines.load(path, precision="fp32", threads=1) as engine:
+    with loading.load(path, precision="fp32", threads=1) as engine:
         yield engine
 
 
@@ -185,7 +184,7 @@ def test_a_long_clip_has_one_caption_or_one_a_window(engine: Engine) -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_windows_do_not_change_each_other(path: Path, precision: str) -> None:
-    with engines.load(path, precision=precision, threads=1) as engine:
+    with loading.load(path, precision=precision, threads=1) as engine:
         long = clip(3, 11)  # more than go into one call
         together = engine.caption_windows(long)
         alone = [
@@ -217,7 +216,7 @@ def test_a_wider_search_finds_a_likelier_sentence(engine: Engine) -> None:
 
 def test_a_bundle_without_caption_graphs_says_so(tiny_path: Path) -> None:
     with (
-        engines.load(tiny_path, threads=1, precision="fp32") as engine,
+        loading.load(tiny_path, threads=1, precision="fp32") as engine,
         pytest.raises(NotFoundError, match="no caption graphs.*clapcap"),
     ):
         engine.caption(clip(1))
@@ -238,7 +237,7 @@ def test_a_caption_may_not_outgrow_the_positions(engine: Engine) -> None:
 def test_nan_of_the_mapper_is_an_error(tmp_path: Path) -> None:
     broken = make_bundle(tmp_path / "broken", spoil=True)
     with (
-        engines.load(broken, threads=1, precision="fp32") as engine,
+        loading.load(broken, threads=1, precision="fp32") as engine,
         pytest.raises(GraphError, match="finite"),
     ):
         engine.caption(clip(1))
@@ -248,7 +247,7 @@ def test_nan_of_the_decoder_is_an_error(tmp_path: Path) -> None:
     """In some rows alone it would lose against the other beams, unseen."""
     broken = make_bundle(tmp_path / "broken", mute=True)
     with (
-        engines.load(broken, threads=1, precision="fp32") as engine,
+        loading.load(broken, threads=1, precision="fp32") as engine,
         pytest.raises(GraphError, match="NaN"),
     ):
         engine.caption(clip(1))
@@ -260,17 +259,15 @@ def test_captions_take_what_they_have(
 ) -> None:
     """An int8 decoder may fall short of its gate where the towers pass; towers stay strict."""
     path = make_bundle(tmp_path / "b", spoken=("fp32",))
-    with engines.load(path, precision="fp32", threads=1) as engine:
+    with loading.load(path, precision="fp32", threads=1) as engine:
         wanted = engine.caption(clip(1))
     assert "captions run in" not in caplog.text
-    with engines.load(path, precision=asked, threads=1) as engine:
+    with loading.load(path, precision=asked, threads=1) as engine:
         if asked == "int8":
             found = engine.caption(clip(1), beams=1)
             assert found.tokens
-            assert engine._captioner is not None
-            assert engine._captioner.precision == "fp32"
-            assert engine._audio is not None
-            assert engine._audio.precision == "int8"
+            assert engine._towers.caption.precision == "fp32"
+            assert engine._towers.audio.precision == "int8"
         else:
             with pytest.raises(NotFoundError, match="'fp16' is not in this bundle"):
                 engine.caption(clip(1))

@@ -689,14 +689,14 @@ def test_results_do_not_mix_states(sounds: Collection, monkeypatch: pytest.Monke
     """A clip removed between ranking and reading its record makes the search start again."""
     rows = power_law(20, seed=22)
     keys = fill(sounds, rows)
-    real, doomed = Catalogue.records, [keys[5], keys[6], keys[7], keys[8]]
+    real, doomed = Catalogue.labels, [keys[5], keys[6], keys[7], keys[8]]
 
-    def records(self: Catalogue, clips: Any) -> Any:
+    def labels(self: Catalogue, clips: Any) -> Any:
         if doomed:
             sounds.remove(doomed.pop())
         return real(self, clips)
 
-    monkeypatch.setattr(Catalogue, "records", records)
+    monkeypatch.setattr(Catalogue, "labels", labels)
     found = {hit.key for hit in sounds.search(rows[5], k=20).hits}
     # Three tries were overtaken; the fourth held its snapshot, in which the last was still there.
     assert found == set(sounds.keys()) | {keys[5]}

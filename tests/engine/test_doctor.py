@@ -25,10 +25,11 @@ from tiny_bundle import (
 )
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from clap_engine import bundle, cli, doctor, openvino_session, session, spread
+from clap_engine import bundle, cli, doctor, openvino_session, processor, session, spread
 from clap_engine.doctor import BAD, GOOD, NOTE, Check
 from clap_engine.encoders import AudioEncoder, TextEncoder
 from clap_engine.errors import DependencyError
+from clap_engine.goldens import golden_waveform
 from clap_engine.placement import Placement
 
 
@@ -63,7 +64,7 @@ def test_no_hnswlib_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_cpu_without_fast_int8_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "has_fast_int8", lambda: False)
+    monkeypatch.setattr(processor, "has_fast_int8", lambda: False)
     assert _machine()["int8"].state == NOTE
 
 
@@ -75,7 +76,7 @@ def test_openvino_is_advised_where_it_would_help(
         raise DependencyError("OpenVINO can't be imported")
 
     monkeypatch.setattr(openvino_session, "version", missing)
-    monkeypatch.setattr(session, "has_amx", lambda: has_amx)
+    monkeypatch.setattr(processor, "has_amx", lambda: has_amx)
     found = _machine().get("openvino")
     assert found is None if not has_amx else found is not None and found.state == NOTE
 
@@ -101,7 +102,7 @@ def faithful(directory: Path, **replaced: bytes) -> Path:
     manifest = healthy.manifest
     spec = manifest.audio
     waves = [
-        bundle.golden_waveform(golden.index, spec.rate_hz, spec.window_samples)
+        golden_waveform(golden.index, spec.rate_hz, spec.window_samples)
         for golden in manifest.goldens.audio
     ]
     texts = list(manifest.goldens.texts)

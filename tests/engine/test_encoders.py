@@ -22,8 +22,8 @@ from tiny_bundle import (
 )
 
 from clap_engine import bundle as bundles
-from clap_engine import encoders
-from clap_engine.bundle import Bundle, golden_waveform
+from clap_engine import tower
+from clap_engine.bundle import Bundle
 from clap_engine.encoders import BUCKETS, AudioEncoder, TextEncoder
 from clap_engine.errors import (
     ArrayError,
@@ -35,6 +35,7 @@ from clap_engine.errors import (
     TextError,
     TruncationWarning,
 )
+from clap_engine.goldens import golden_waveform
 from clap_engine.session import GraphSession
 
 TEXTS = ["a slow banjo melody", "dog barks", "rain on a tin roof", "a fast dog", "tin roof"]
@@ -149,7 +150,7 @@ def test_graphs_load_on_first_use_and_once(tiny: Bundle, monkeypatch: pytest.Mon
         loaded.append(name)
         return GraphSession(data, name=name, **options)
 
-    monkeypatch.setattr(encoders, "GraphSession", spy)
+    monkeypatch.setattr(tower, "GraphSession", spy)
     encoder = TextEncoder(tiny, precision="fp32")
     with pytest.raises(TextError):
         encoder.encode([""])
@@ -190,20 +191,20 @@ def test_silence_denormals_and_loud_sounds_are_defined(tiny: Bundle) -> None:
 def test_precision_is_chosen_with_a_warning_or_by_name(
     tmp_path: Path, tiny: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(encoders, "has_fast_int8", lambda: True)
+    monkeypatch.setattr(tower, "has_fast_int8", lambda: True)
     assert TextEncoder(tiny).precision == AudioEncoder(tiny).precision == "int8"
-    monkeypatch.setattr(encoders, "has_fast_int8", lambda: False)
+    monkeypatch.setattr(tower, "has_fast_int8", lambda: False)
     assert TextEncoder(tiny).precision == AudioEncoder(tiny).precision == "fp32"
     with pytest.raises(NotFoundError, match="fp32, int8"):
         AudioEncoder(tiny, precision="fp16")
-    monkeypatch.setattr(encoders, "has_fast_int8", lambda: True)
+    monkeypatch.setattr(tower, "has_fast_int8", lambda: True)
     files = make_files()
     whole = make_manifest(files)
     graphs = {name: replace(spec, is_slow=True) for name, spec in whole.text.graphs.items()}
     slow = resealed(whole, text=replace(whole.text, graphs=graphs))
     held = bundles.open(write_bundle(tmp_path / "slow", files, slow))
     assert (TextEncoder(held).precision, AudioEncoder(held).precision) == ("fp32", "int8")
-    monkeypatch.setattr(encoders, "has_fast_int8", lambda: False)
+    monkeypatch.setattr(tower, "has_fast_int8", lambda: False)
     only = {"int8": whole.text.graphs["int8"]}
     small = resealed(whole, text=replace(whole.text, graphs=only))
     one = bundles.open(write_bundle(tmp_path / "one", files, small))

@@ -15,7 +15,7 @@ from sounds import encode, noise, tone
 from tiny_bundle import DIM, RATE_HZ, WINDOW_S, make_bundle
 
 import clap_engine
-from clap_engine.engine import Engine, clip_embedding, default_threads, load
+from clap_engine.engine import Engine, clip_embedding, default_threads
 from clap_engine.errors import (
     AudioError,
     ClosedError,
@@ -26,6 +26,7 @@ from clap_engine.errors import (
     NotFoundError,
     TextError,
 )
+from clap_engine.loading import load
 from clap_engine.session import provider_names
 
 WINDOW = round(RATE_HZ * WINDOW_S)
@@ -151,10 +152,9 @@ def test_timed_text_is_the_same_text(engine: Engine) -> None:
 
 def test_nothing_is_loaded_before_it_is_needed(tiny: Path) -> None:
     with load(tiny, threads=1) as engine:
-        assert (engine._text, engine._audio) == (None, None)
+        assert engine.stats().loaded == ()
         engine.embed_text(["a dog"])
-        assert engine._text is not None
-        assert engine._audio is None
+        assert engine.stats().loaded == ("text",)
 
 
 def test_first_use_from_many_threads_loads_one_tower(engine: Engine) -> None:

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from tiny_bundle import DIM, N_FRAMES, N_MELS, WORDS, make_bundle, make_files, text_graph
 
-from clap_engine import encoders
-from clap_engine.bundle import Bundle, golden_waveform
+from clap_engine import tower
+from clap_engine.bundle import Bundle
 from clap_engine.encoders import AudioEncoder, TextEncoder
-from clap_engine.engine import load
 from clap_engine.errors import ClosedError, DependencyError, GraphError, PrecisionWarning
+from clap_engine.goldens import golden_waveform
+from clap_engine.loading import load
 from clap_engine.openvino_session import OpenVinoSession
 from clap_engine.placement import OPENVINO, Placement
 from clap_engine.session import GraphSession
@@ -46,7 +47,7 @@ def test_a_missing_package_gives_the_remedy(tiny: Bundle, monkeypatch: pytest.Mo
 
 def test_without_amx_float32_stays_float32(tiny: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     for has_amx, computed in ((True, "bf16"), (False, "fp32")):
-        monkeypatch.setattr(encoders, "has_amx", lambda has_amx=has_amx: has_amx)
+        monkeypatch.setattr(tower, "has_amx", lambda has_amx=has_amx: has_amx)
         for kind in (TextEncoder, AudioEncoder):
             assert kind(tiny, placement=PLACEMENT).precision == computed
             assert kind(tiny, placement=PLACEMENT, precision="fp32").precision == "fp32"

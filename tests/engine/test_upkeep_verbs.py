@@ -117,14 +117,14 @@ def test_migrate_names_the_model(indexed: Path, capsys: pytest.CaptureFixture[st
 def test_an_interrupted_migration_says_how_to_go_on(
     run: Run, indexed: Path, other: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from clap_engine.engine import Engine
+    from clap_engine.encoders import AudioEncoder
 
     with monkeypatch.context() as patches:
 
-        def interrupt(*_: object) -> None:
+        def interrupt(*_: object, **__: object) -> None:
             raise KeyboardInterrupt
 
-        patches.setattr(Engine, "embed_windows", interrupt)
+        patches.setattr(AudioEncoder, "encode", interrupt)
         code, _, err = run("migrate", indexed, "--model", other)
     assert code == 130
     assert "run the same command" in err

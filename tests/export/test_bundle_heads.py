@@ -12,7 +12,7 @@ from clap_engine import bundle, doctor
 from clap_engine.arrays import Float32, l2_normalize
 from clap_engine.bundle import Bundle
 from clap_engine.encoders import AudioEncoder, TextEncoder
-from clap_engine.engine import load
+from clap_engine.loading import load
 from clap_export import bundle_heads, cli, rotation
 from clap_export.errors import HeadError
 from clap_export.head_plan import random_rotation

@@ -24,8 +24,8 @@ from clap_engine import (  # noqa: E402
     audio,
     bundle,
     doctor,
-    encoders,
     storage,
+    tower,
 )
 from clap_engine.arrays import l2_normalize  # noqa: E402
 from clap_engine.encoders import AudioEncoder, TextEncoder  # noqa: E402
@@ -447,7 +447,7 @@ def test_int8_that_took_longer_is_marked_where_that_says_something(
     took = {"text int8": 1.0, "audio int8": 3.0}
     monkeypatch.setattr(lowered, "_least_ms", lambda embedder, _: took.get(embedder.name, 2.0))
     monkeypatch.setattr(tower_set, "has_fast_int8", lambda: is_made_for_int8)
-    monkeypatch.setattr(encoders, "has_fast_int8", lambda: is_made_for_int8)
+    monkeypatch.setattr(tower, "has_fast_int8", lambda: is_made_for_int8)
     convert(source_2023, tmp_path / "out", replace(quick, precisions=("fp32", "int8")))
     made = bundle.open(tmp_path / "out")
     assert made.manifest.audio.graphs["int8"].is_slow == is_made_for_int8

@@ -13,6 +13,7 @@ import soundfile
 from clap_engine import bundle as bundles
 from clap_engine.encoders import AudioEncoder, TextEncoder
 from clap_engine.errors import ManifestError
+from clap_engine.goldens import golden_waveform
 from clap_export import cli, minilm, pack, parts
 from clap_export.commands import pack_mini
 from clap_export.graphs.text_graph import TextHead
@@ -54,7 +55,7 @@ def test_the_runtime_reproduces_the_goldens(packed: Path, precision: str) -> Non
     texts, audio = bundle.goldens()
     spec = bundle.manifest.audio
     waves = [
-        bundles.golden_waveform(golden.index, spec.rate_hz, spec.window_samples)
+        golden_waveform(golden.index, spec.rate_hz, spec.window_samples)
         for golden in bundle.manifest.goldens.audio
     ]
     found = (
@@ -200,7 +201,7 @@ def test_int8_is_added_to_a_float32_bundle(
     """Calibrated on a folder of sounds; every other file stays what it was."""
     sounds = tmp_path / "sounds"
     sounds.mkdir()
-    wave = np.concatenate([bundles.golden_waveform(i, 32_000, 160_000) for i in range(1, 41)])
+    wave = np.concatenate([golden_waveform(i, 32_000, 160_000) for i in range(1, 41)])
     soundfile.write(sounds / "a.wav", wave, 32_000)
     before = pack.pack(small_weights, tmp_path / "b", precisions=["fp32"], encoder=small_encoder)
     words = ["quantize", str(tmp_path / "b"), "--sounds", str(sounds), "--no-gate", "--out"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import pkgutil
 import subprocess
@@ -15,10 +16,15 @@ BANNED = (
     "clap_export", "librosa", "msclap", "numba", "onnx", "optimum", "pandas", "scipy", "torch",
     "transformers", "huggingface_hub",
 )  # fmt: skip
+# The HTTP face is the one package that can't be imported without its extra.
+SERVE = "clap_engine.serve."
+HAS_SERVE = all(
+    importlib.util.find_spec(name) for name in ("starlette", "uvicorn", "python_multipart")
+)
 MODULES = sorted(
     module.name
     for module in pkgutil.walk_packages(clap_engine.__path__, "clap_engine.")
-    if not module.name.endswith("__main__")
+    if not module.name.endswith("__main__") and (HAS_SERVE or not module.name.startswith(SERVE))
 )
 
 PROBE = """
@@ -43,6 +49,17 @@ def test_a_module_loads_nothing_heavy_and_starts_no_thread(module: str) -> None:
 def test_the_package_itself_imports_no_library() -> None:
     loaded, _ = json.loads(_python("-c", PROBE, "clap_engine"))
     assert not set(loaded) & {"numpy", "onnxruntime", "tokenizers", "soundfile", "soxr", "hnswlib"}
+
+
+def test_nothing_else_imports_the_http_face() -> None:
+    """The command line knows the verb without the extra; the verb says what to install."""
+    loaded, _ = json.loads(_python("-c", PROBE, "clap_engine.cli"))
+    assert not set(loaded) & {"starlette", "uvicorn", "python_multipart", "anyio"}
+    hidden = "import sys; sys.modules['uvicorn'] = None; from clap_engine.cli import main; "
+    command = [sys.executable, "-c", f"{hidden}sys.exit(main(['serve', '--collection', 'x']))"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 7
+    assert "pip install 'clap-engine[serve]'" in done.stderr
 
 
 def test_every_public_name_resolves() -> None:

@@ -79,6 +79,12 @@ def test_wheel_holds_the_bundle_and_no_fp32(wheel_names: set[str]) -> None:
     assert not [name for name in wheel_names if name.endswith(too_much)]
 
 
+def test_wheel_holds_the_page(wheel_names: set[str], source_root: Path) -> None:
+    page = "clap_engine/serve/page/"
+    on_disk = {path.name for path in (source_root / "engine" / page).iterdir()}
+    assert {name.removeprefix(page) for name in wheel_names if name.startswith(page)} == on_disk
+
+
 def test_wheel_holds_the_samples(wheel_names: set[str], source_root: Path) -> None:
     samples = {path.name for path in (source_root / "samples").glob("*.ogg")}
     packed = {Path(name).name for name in wheel_names if name.startswith("clap_engine/samples/")}
