@@ -111,7 +111,8 @@ class Embedding:
         return self._encoded(source, call, is_native=True)
 
     def _encoded(self, source: Source, call: Call, *, is_native: bool) -> tuple[Float32, Float64]:
-        rows, spans = [], []
+        rows: list[Float32] = []
+        spans: list[Float64] = []
         stages = {"decode": 0.0, "audio": 0.0, **call.stages_ms}
         last_s = time.perf_counter()
         for waveforms, span in self._cut(source, call.deadline):

@@ -10,8 +10,11 @@ import anyio
 import pytest
 
 from clap_engine.errors import OverloadedError
-from clap_engine.serve import admission
 from clap_engine.serve.admission import Budget, Lane
+
+
+def _lane(threads: int, waiting: int, *, crowded_s: float = 30.0, stale_s: float = 60.0) -> Lane:
+    return Lane("test", threads, waiting, crowded_s=crowded_s, stale_s=stale_s)
 
 
 def _run(work: Callable[[], Awaitable[None]]) -> None:
@@ -29,7 +32,7 @@ async def _until(condition: Callable[[], bool]) -> None:
 
 def test_what_is_one_too_many_refuses_the_oldest_that_waits() -> None:
     """It has waited longest; those that run are never given up."""
-    lane, gate, done = Lane("test", 2, 3), threading.Event(), []
+    lane, gate, done = _lane(2, 3), threading.Event(), []
 
     def work_of(number: int) -> int:
         gate.wait(30)
@@ -58,10 +61,9 @@ def test_what_is_one_too_many_refuses_the_oldest_that_waits() -> None:
 
 @pytest.mark.parametrize(("crowded_s", "expected"), [(30.0, [0, 1, 2, 3]), (-1.0, [3, 2, 1, 0])])
 def test_in_a_crowd_the_newest_goes_first_and_otherwise_the_oldest(
-    monkeypatch: pytest.MonkeyPatch, crowded_s: float, expected: list[int]
+    crowded_s: float, expected: list[int]
 ) -> None:
-    monkeypatch.setattr(admission, "CROWDED_S", crowded_s)
-    lane, gate = Lane("test", 1, 9), threading.Event()
+    lane, gate = _lane(1, 9, crowded_s=crowded_s), threading.Event()
     order: list[int] = []
 
     async def work() -> None:
@@ -77,17 +79,14 @@ def test_in_a_crowd_the_newest_goes_first_and_otherwise_the_oldest(
     lane.close()
 
 
-def test_what_has_waited_too_long_is_told_when_the_next_one_comes(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    lane, gate = Lane("test", 1, 9), threading.Event()
+def test_what_has_waited_too_long_is_told_when_the_next_one_comes() -> None:
+    lane, gate = _lane(1, 9, stale_s=-1.0), threading.Event()
 
     async def work() -> None:
         first = asyncio.ensure_future(lane.run(gate.wait, 30))
         await _until(lambda: lane._running == 1)
         old = asyncio.ensure_future(lane.run(print))
         await _until(lambda: lane.in_flight == 2)
-        monkeypatch.setattr(admission, "STALE_S", -1.0)
         new = asyncio.ensure_future(lane.run(lambda: "new"))
         with pytest.raises(OverloadedError):
             await old
@@ -100,7 +99,7 @@ def test_what_has_waited_too_long_is_told_when_the_next_one_comes(
 
 
 def test_without_a_queue_what_is_too_many_is_refused_at_once() -> None:
-    lane, gate = Lane("test", 1, 0), threading.Event()
+    lane, gate = _lane(1, 0), threading.Event()
 
     async def work() -> None:
         first = asyncio.ensure_future(lane.run(gate.wait, 30))
@@ -115,7 +114,7 @@ def test_without_a_queue_what_is_too_many_is_refused_at_once() -> None:
 
 
 def test_failures_and_cancellations_give_their_place_back() -> None:
-    lane, gate, begun = Lane("test", 1, 1), threading.Event(), threading.Event()
+    lane, gate, begun = _lane(1, 1), threading.Event(), threading.Event()
 
     def hold() -> None:
         begun.set()
@@ -146,7 +145,7 @@ def test_failures_and_cancellations_give_their_place_back() -> None:
 
 
 def test_one_lane_does_not_wait_for_another() -> None:
-    words, sounds, gate = Lane("text", 1, 1), Lane("audio", 1, 1), threading.Event()
+    words, sounds, gate = _lane(1, 1), _lane(1, 1), threading.Event()
 
     async def work() -> None:
         slow = asyncio.ensure_future(sounds.run(gate.wait, 30))

@@ -23,9 +23,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-CROWDED_S, STALE_S = 0.05, 0.5
-
-
 @dataclass(frozen=True, eq=False)
 class _Job:
     """Work, whoever waits for it, and since when."""
@@ -43,13 +40,16 @@ class Lane:
 
     Where more comes than can be done, every queue is full at last. Served in order, each request
     would then wait for the whole of it; so the newest goes first while the oldest has waited for
-    CROWDED_S, and the oldest is refused where there is no room, or after STALE_S: it has waited in
-    vain, the others hardly.
+    `crowded_s`, and the oldest is refused where there is no room, or after `stale_s`: it has waited
+    in vain, the others hardly.
     """
 
-    def __init__(self, name: str, threads: int, waiting: int) -> None:
+    def __init__(
+        self, name: str, threads: int, waiting: int, *, crowded_s: float, stale_s: float
+    ) -> None:
         self.name = name
         self.most = threads + waiting
+        self._crowded_s, self._stale_s = crowded_s, stale_s
         self._pool = ThreadPoolExecutor(threads, f"clap-engine-{name}")
         self._lock = threading.Lock()
         self._jobs: deque[_Job] = deque()
@@ -65,7 +65,9 @@ class Lane:
         future: Future[T] = Future()
         refused = []
         with self._lock:
-            while self._jobs and (self.in_flight >= self.most or self._jobs[0].is_older(STALE_S)):
+            while self._jobs and (
+                self.in_flight >= self.most or self._jobs[0].is_older(self._stale_s)
+            ):
                 refused.append(self._jobs.popleft())
             if self.in_flight >= self.most:
                 raise self._refusal()
@@ -90,7 +92,7 @@ class Lane:
         with self._lock:
             if not self._jobs:
                 return
-            is_crowded = self._jobs[0].is_older(CROWDED_S)
+            is_crowded = self._jobs[0].is_older(self._crowded_s)
             job = self._jobs.pop() if is_crowded else self._jobs.popleft()
             self._running += 1
         result: Any = None

@@ -47,8 +47,14 @@ class Routes:
         self._api = to_json(api)
         self._schemas: Mapping[str, Any] = api["components"]["schemas"]
         self._bodies = Bodies(settings)
-        self.text = Lane("text", settings.text_threads, settings.text_waiting)
-        self.audio = Lane("audio", settings.audio_threads, settings.audio_waiting)
+        self.text = Lane(
+            "text", settings.text_threads, settings.text_waiting,
+            crowded_s=settings.text_crowded_s, stale_s=settings.text_stale_s,
+        )  # fmt: skip
+        self.audio = Lane(
+            "audio", settings.audio_threads, settings.audio_waiting,
+            crowded_s=settings.audio_crowded_s, stale_s=settings.audio_stale_s,
+        )  # fmt: skip
         folder = resources.files("clap_engine.serve") / "page"
         self._page = {name: (folder / name).read_bytes() for name in PAGE}
 

@@ -36,11 +36,15 @@ class Settings:
     max_hits: int = 1000
     max_labels: int = 256
 
-    # Work under way and waiting, for words and for sounds; more is refused at once.
+    # Work under way and waiting, for words and for sounds, and when waiting turns: see admission.
     text_threads: int = 2
     text_waiting: int = 24
+    text_crowded_s: float = 0.05
+    text_stale_s: float = 0.5
     audio_threads: int = 1
     audio_waiting: int = 8
+    audio_crowded_s: float = 10.0  # a process that decodes may have to be started anew meanwhile
+    audio_stale_s: float = 60.0
 
     decode_workers: int = 1
     decode_timeout_s: float = 20.0
