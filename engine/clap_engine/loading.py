@@ -54,8 +54,8 @@ def load(
     and OpenVINO keep what they compiled.
 
     With `latency_budget_ms` single texts and windows of different calls share a run where graphs
-    have no dynamic scales, and wait so long for company; 0 waits for nobody. It pays for float32
-    text graphs under load and not for those that ship, so None, which does without, is the default.
+    have no dynamic scales, and wait so long for company; 0 waits for nobody. It can pay for
+    float32 text graphs under load, not for those that ship: None, the default, does without.
 
     A tower that was not used for `idle_unload_s` is given back, and loaded again when needed.
     `on_event` is called with a small object for each call that ends (see `events`), in the thread

@@ -19,7 +19,7 @@ import pytest
 from tiny_bundle import make_bundle, make_files, make_manifest
 
 from clap_engine import bundle as bundles
-from clap_engine import encoders, text
+from clap_engine import text, tower
 from clap_engine.bundle import Bundle
 from clap_engine.encoders import AudioEncoder, TextEncoder
 from clap_engine.errors import ClapError, IntegrityError, ManifestError, NotFoundError
@@ -93,7 +93,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
     def take_tokenizer(data: bytes) -> Any:
         noted.append(("tokenizer.json", hashlib.sha256(data).hexdigest()))
 
-    monkeypatch.setattr(encoders, "GraphSession", take)
+    monkeypatch.setattr(tower, "GraphSession", take)
     monkeypatch.setattr(text, "_load", take_tokenizer)
     return noted
 
