@@ -54,13 +54,20 @@ class Weights:
             found = run()
         except OSError:
             found = []  # refused half way: what was given back is put back
-        if len(found) == len(due) and all(map(np.array_equal, found, due)):
+        if _are_equal(found, due):
             return size
         pages.seek(0)
         pages.write(self._again())
-        if not all(map(np.array_equal, run(), due)):
+        if not _are_equal(run(), due):
             raise GraphError("a graph gives other results for the same input; load it again")
         return 0
+
+
+def _are_equal(found: Arrays, due: Arrays) -> bool:
+    """To the bit; NaN, which a broken graph may give, is NaN again."""
+    return len(found) == len(due) and all(
+        np.array_equal(one, other, equal_nan=True) for one, other in zip(found, due, strict=True)
+    )
 
 
 def _whole_pages(span: tuple[int, int]) -> tuple[int, int]:

@@ -115,6 +115,17 @@ def test_a_graph_that_gives_other_results_each_time_is_told(
     assert bytes(data) == SHIPPED.read(TEXT)
 
 
+@needs_pages
+def test_nan_that_comes_again_is_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the graph refuses it; the graph itself stays usable."""
+    monkeypatch.setattr(weights, "LEAST_BYTES", 1)
+    data = SHIPPED.read_graph(TEXT)
+    held = weights.Weights(data, PRODUCTS, lambda: SHIPPED.read_graph(TEXT))
+    result = np.array([1.0, np.nan], np.float32)
+    assert held.give_back([result], lambda: [result.copy()]) > 0
+    assert is_zero(data)
+
+
 def test_the_callers_memory_is_never_given_back() -> None:
     data = SHIPPED.read(TEXT)
     held = weights.Weights(memoryview(data), PRODUCTS, lambda: memoryview(data))
