@@ -28,7 +28,8 @@ from clap_export.corpus import lexicon as words
 from clap_export.corpus.captions import ATTRIBUTE_FORMS
 from clap_export.corpus.classes import KIND_OF
 from clap_export.heads import TextHead, matryoshka_loss
-from clap_export.tower import AudioTower, TowerShape
+from clap_export.tower import AudioTower, TowerShape, deepened
+from clap_export.weights import Weights
 
 PROGRESS_STEPS = 50
 
@@ -40,6 +41,8 @@ class Plan:
     samples: int = 768_000
     batch: int = 256
     learning_rate: float = 2e-3
+    short_share: float = 0.5  # of the steps, the first ones: half windows, at twice the speed
+    started_from: str = ""  # digest of the audio tower that the run begins with, if any
     weight_decay: float = 0.05
     warmup: float = 0.03
     captions_per_clip: int = 4
@@ -192,6 +195,33 @@ class Examiner:
         return result
 
 
+def begin(plan: Plan, weights: Weights | None) -> Learner:
+    """A learner as the plan's seed draws it, or one that goes on from the weights of a bundle.
+
+    ValueError where `plan.started_from` speaks of other weights.
+    """
+    digest = "" if weights is None else weights.audio_digest
+    if digest != plan.started_from:
+        raise ValueError(f"the plan begins with weights {plan.started_from!r}, not {digest!r}")
+    learner = Learner(plan.shape)
+    if weights is not None:
+        tower = weights.tower()
+        learner.audio = deepened(tower.state_dict(), tower.shape, plan.shape)
+        with torch.no_grad():
+            learner.text.linear.weight.copy_(torch.from_numpy(weights.head.weight.T))
+            learner.text.logit_scale.fill_(math.log(weights.scalars["logit_scale"]))
+    return learner
+
+
+def cut(log_mel: np.ndarray, frames: int, rng: np.random.Generator) -> np.ndarray:
+    """[N, F, M] -> [N, frames, M]: a part of each window in which its loudest frame lies."""
+    count, whole, _ = log_mel.shape
+    loudest = log_mel.sum(axis=2, dtype=np.int64).argmax(axis=1)
+    first = loudest - rng.integers(frames, size=count)
+    first = np.clip(first, 0, whole - frames)
+    return log_mel[np.arange(count)[:, None], first[:, None] + np.arange(frames)]
+
+
 def batches(
     data: Batchable, plan: Plan, step: int
 ) -> tuple[Tensor, Tensor, dict[str, Tensor], int]:
@@ -208,9 +238,14 @@ def batches(
     pairs = len(halves) // 2
     halves = halves[: 2 * pairs]
     rest = np.setdiff1d(rows, halves)
-    frames = data.log_mel.shape[1] // 2
-    cut = data.log_mel[halves][:, :frames].reshape(pairs, 2 * frames, data.log_mel.shape[2])
-    log_mel = to_decibels(np.concatenate([cut, data.log_mel[rest]]))
+    _, frames, mels = data.log_mel.shape
+    if step < plan.short_share * (plan.samples // plan.batch):
+        frames //= 2
+    halved = data.log_mel[halves][:, : frames // 2].reshape(pairs, frames, mels)
+    single = data.log_mel[rest]
+    if frames < single.shape[1]:
+        single = cut(single, frames, rng)
+    log_mel = to_decibels(np.concatenate([halved, single]))
     order = np.concatenate([halves, rest])
     which = rng.integers(data.sentences.shape[1], size=len(order))
     sentence = torch.from_numpy(data.sentences[order, which].astype(np.float32))
@@ -238,16 +273,17 @@ def train(
     report: Callable[[dict[str, Any]], None] = lambda line: None,
     examine_every_s: float = 240.0,
     stop_after_s: float = math.inf,
+    weights: Weights | None = None,
 ) -> Learner | None:
     """Trains (or resumes) until the plan's samples are seen; the averaged weights, or None when
-    `stop_after_s` came first."""
+    `stop_after_s` came first. `weights` are what a run with `plan.started_from` begins with."""
     torch.set_num_threads(plan.threads)
     torch.manual_seed(plan.seed)
     out.mkdir(parents=True, exist_ok=True)
     data = prepare(corpus, plan, out, lambda done, n: report({"sentences": done, "of": n}))
     examiner = Examiner(corpus)
     device = torch.device(plan.device)
-    learner, average = Learner(plan.shape).to(device), Learner(plan.shape).to(device)
+    learner, average = begin(plan, weights).to(device), Learner(plan.shape).to(device)
     # Channels last is what the matrix instructions of CPUs and GPUs want.
     for module in (learner, average):
         module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -18,7 +18,7 @@ from clap_export.graphs import text_graph
 from clap_export.graphs.text_graph import Anchors
 from clap_export.refine import Refinement, refine
 from clap_export.tower import TowerShape
-from clap_export.weights import load_weights
+from clap_export.weights import load_weights, random_weights
 
 pytestmark = pytest.mark.export
 
@@ -72,6 +72,36 @@ def test_a_stopped_run_resumes_to_the_weights_of_one_that_was_not(
     for (name, a), b in zip(whole.state_dict().items(), again.state_dict().values(), strict=True):
         assert torch.allclose(a.float(), b.float(), rtol=1e-4, atol=1e-5), name
     assert (tmp_path / "cut" / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_half_windows_come_first_and_hold_the_loudest_frame(corpus: Path, tmp_path: Path) -> None:
+    data = train.prepare(corpus, PLAN, tmp_path)
+    frames = [train.batches(data, PLAN, step)[0].shape[1] for step in range(6)]
+    assert frames == [64, 64, 64, 128, 128, 128]
+    log_mel = np.zeros((200, 128, 64), np.uint8)
+    log_mel[np.arange(200), np.arange(200) % 128, 5] = 9
+    parts = train.cut(log_mel, 64, np.random.default_rng(0))
+    assert parts.shape == (200, 64, 64)
+    assert (parts.sum(axis=(1, 2)) == 9).all()
+
+
+def test_a_run_goes_on_from_weights(corpus: Path) -> None:
+    weights = random_weights()
+    weights = replace(weights, scalars={"logit_scale": 20.0})
+    deeper = replace(TowerShape(), blocks=(0, 2, 3, 2))
+    plan = replace(PLAN, shape=deeper, started_from=weights.audio_digest)
+    learner = train.begin(plan, weights).eval()
+    log_mel = torch.from_numpy(weights.log_mels[:4])
+    with torch.inference_mode():
+        for a, b in zip(learner.audio(log_mel), weights.tower()(log_mel), strict=True):
+            assert torch.allclose(a, b, atol=1e-5)
+        text = learner.text(torch.eye(384)[:3]).numpy()
+    assert np.allclose(text, l2_normalize(weights.head.weight[:3]), atol=1e-5)
+    assert learner.text.logit_scale.exp().item() == pytest.approx(20.0)
+    with pytest.raises(ValueError, match="begins with weights"):
+        train.begin(replace(plan, started_from=""), weights)
+    with pytest.raises(ValueError, match="more blocks"):
+        train.begin(replace(plan, shape=TowerShape(blocks=(0, 1, 2, 1))), weights)
 
 
 def test_a_run_of_another_plan_is_refused(corpus: Path, tmp_path: Path) -> None:

@@ -11,10 +11,12 @@ import argparse
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from clap_export import train
 from clap_export.finish import finish
+from clap_export.weights import load_weights
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +28,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--samples", type=int, default=plan.samples, help="clips seen (%(default)s)"
     )
+    parser.add_argument(
+        "--begin-with", type=Path, metavar="FILE", help="weights to go on from, instead of none"
+    )
+    parser.add_argument(
+        "--blocks", type=int, nargs=4, default=plan.shape.blocks, metavar="N",
+        help="residual blocks of the tower's four stages; more than those of --begin-with "
+        "deepen it (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--rate", type=float, default=plan.learning_rate, help="learning rate (%(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=plan.seed)
     parser.add_argument("--threads", type=int, default=2, help="of torch (%(default)s)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
@@ -33,8 +46,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
+    weights = load_weights(args.begin_with) if args.begin_with else None
     plan = train.Plan(
-        samples=args.samples, seed=args.seed, threads=args.threads, device=args.device
+        samples=args.samples,
+        learning_rate=args.rate,
+        started_from=weights.audio_digest if weights else "",
+        shape=replace(train.TowerShape(), blocks=tuple(args.blocks)),
+        seed=args.seed,
+        threads=args.threads,
+        device=args.device,
     )
     learner = train.train(
         args.corpus,
@@ -42,6 +62,7 @@ def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
         plan,
         report=lambda line: say(json.dumps(line)),
         stop_after_s=args.stop_after_s,
+        weights=weights,
     )
     if learner is None:
         say("stopped before the end; the same command resumes")
