@@ -14,9 +14,12 @@ from torch.nn import functional
 FLOOR_DB = -80.0
 
 
-def augment(x: Tensor, rng: torch.Generator) -> Tensor:
+def augment(x: Tensor, rng: torch.Generator, in_order: Tensor | None = None) -> Tensor:
     """Circular shift in time, equalisation, pitch shift of a band or two, a raised noise floor,
-    masked bands and masked time; then the peak is 0 dB again."""
+    masked bands and masked time; then the peak is 0 dB again.
+
+    `in_order` bool [B] marks windows whose captions say what comes first: they are not shifted.
+    """
     batch, frames, mels = x.shape
     device = x.device
 
@@ -25,6 +28,8 @@ def augment(x: Tensor, rng: torch.Generator) -> Tensor:
 
     # Clips are texture or repeat-padded: a circular shift keeps what captions claim.
     shift = (rand(batch) * frames).long()
+    if in_order is not None:
+        shift = shift.masked_fill(in_order, 0)
     index = (torch.arange(frames, device=device)[None] + shift[:, None]) % frames
     x = torch.gather(x, 1, index[:, :, None].expand(-1, -1, mels))
 

@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,20 @@ class Batchable:
     attributes: list[dict[str, str]]
     sentences: Float32
     targets: dict[str, np.ndarray]
+
+    def lacks(self, names: frozenset[str]) -> np.ndarray:
+        """bool [N]: the clips of which none of these attributes is told."""
+        return np.array([names.isdisjoint(clip) for clip in self.attributes])
+
+    @cached_property
+    def steady(self) -> np.ndarray:
+        """bool [N]: sounds that fill their window, so that either half is as good as the whole."""
+        return self.lacks(frozenset({"timing", "count", "length", "then"}))
+
+    @cached_property
+    def single(self) -> np.ndarray:
+        """Indices of the clips that are no sequence: the part around the loudest frame will do."""
+        return np.flatnonzero(self.lacks(frozenset({"then"})))
 
 
 TARGETS: dict[str, tuple[str, ...]] = {
@@ -227,24 +242,19 @@ def batches(
 ) -> tuple[Tensor, Tensor, dict[str, Tensor], int]:
     """Batch number `step`; it depends on the plan's seed and the step alone, so runs resume."""
     rng = np.random.default_rng([plan.seed, 4, step])
-    count = len(data.log_mel)
-    rows = rng.choice(count, plan.batch, replace=False)
+    _, frames, mels = data.log_mel.shape
+    is_short = step < plan.short_share * (plan.samples // plan.batch)
+    candidates = data.single if is_short else np.arange(len(data.log_mel))
+    rows = rng.choice(candidates, plan.batch, replace=False)
     pairs = int(plan.batch * plan.pairs) // 2
-    # Only sounds that fill their window can be cut in half.
-    steady = np.array(
-        [not ({"timing", "count"} & data.attributes[row].keys()) for row in rows], dtype=bool
-    )
-    halves = rows[steady][: 2 * pairs]
+    halves = rows[data.steady[rows]][: 2 * pairs]
     pairs = len(halves) // 2
     halves = halves[: 2 * pairs]
     rest = np.setdiff1d(rows, halves)
-    _, frames, mels = data.log_mel.shape
-    if step < plan.short_share * (plan.samples // plan.batch):
+    if is_short:
         frames //= 2
     halved = data.log_mel[halves][:, : frames // 2].reshape(pairs, frames, mels)
-    single = data.log_mel[rest]
-    if frames < single.shape[1]:
-        single = cut(single, frames, rng)
+    single = cut(data.log_mel[rest], frames, rng) if is_short else data.log_mel[rest]
     log_mel = to_decibels(np.concatenate([halved, single]))
     order = np.concatenate([halves, rest])
     which = rng.integers(data.sentences.shape[1], size=len(order))
@@ -252,7 +262,8 @@ def batches(
     generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
     noise = torch.randn(sentence.shape, generator=generator)
     sentence = functional.normalize(sentence + plan.sentence_noise * noise, dim=-1)
-    whole = augment(log_mel[pairs:], generator)
+    in_order = torch.from_numpy(~np.isin(rest, data.single))
+    whole = augment(log_mel[pairs:], generator, in_order)
     log_mel = torch.cat([log_mel[:pairs], whole])
     targets = {name: torch.from_numpy(values[rest]) for name, values in data.targets.items()}
     return log_mel, sentence, targets, pairs

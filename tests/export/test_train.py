@@ -178,6 +178,17 @@ def test_refining_lowers_the_loss_and_leaves_its_inputs() -> None:
         refine(audio, sentences, head, Anchors(keys, None, 0.3, 0.65), 14.0)
 
 
+def test_what_is_told_in_order_is_not_shifted() -> None:
+    log_mel = torch.full((64, 128, 64), -80.0)
+    log_mel[:, 10:14] = 0.0
+    in_order = torch.arange(64) % 2 == 0
+    moved = augment.augment(log_mel, torch.Generator().manual_seed(1), in_order)
+    loudest = moved.sum(dim=2).argmax(dim=1)
+    stayed = (loudest >= 10) & (loudest < 14)
+    assert stayed[in_order].float().mean() > 0.9  # masked time hides it now and then
+    assert stayed[~in_order].float().mean() < 0.3
+
+
 def test_augmentation_keeps_the_range_and_the_peak() -> None:
     generator = torch.Generator().manual_seed(0)
     log_mel = -80 * torch.rand(64, 128, 64, generator=generator)
