@@ -46,6 +46,8 @@ FACTOR_ROWS = (5_000, 10_000)
 # as that to the best, the one is chosen whose top tens short lists find most of.
 NEAR_BEST = 0.02  # of the sum of two hit@10
 EASY_SHORTLIST = 800
+# Attributes that name a second class in the same clip.
+OTHERS = frozenset({"then", "with"})
 SETS = ("known", "development", "report", "dictionary", "names")
 
 
@@ -219,11 +221,12 @@ def class_keys(
 def class_centroids(
     lexicon: words.Lexicon, audio: Float32, clips: Sequence[dict[str, str]]
 ) -> Float32:
-    """[C, D]: the normalised mean embedding of each class's training clips."""
+    """[C, D]: the normalised mean embedding of each class's training clips without another."""
     names = list(lexicon.known)
     place = {name: i for i, name in enumerate(names)}
+    alone = [i for i, clip in enumerate(clips) if OTHERS.isdisjoint(clip)]
     total = np.zeros((len(names), audio.shape[1]), dtype=np.float32)
-    np.add.at(total, [place[clip["class"]] for clip in clips], audio)
+    np.add.at(total, [place[clips[i]["class"]] for i in alone], audio[alone])
     return l2_normalize(total)
 
 
