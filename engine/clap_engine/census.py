@@ -14,8 +14,15 @@ from typing import Any
 
 from clap_engine import marker, storage
 from clap_engine.index import coarse
+from clap_engine.index.view import View
 from clap_engine.states import States
 from clap_engine.writer import Writer
+
+
+def _kind(view: View) -> str:
+    if view.lists is not None:
+        return "ivf"
+    return "hnsw" if view.coarse is not None else "flat"
 
 
 def of(folder: Path, states: States, writer: Writer) -> dict[str, Any]:
@@ -42,11 +49,12 @@ def of(folder: Path, states: States, writer: Writer) -> dict[str, Any]:
         "generation": view.number,
         "tail_rows": len(view.tail),
         "removed_rows": view.dead,
-        "index": "hnsw" if view.coarse is not None else "flat",
+        "index": _kind(view),
         "hnswlib": coarse.is_available(),
         "filters": fields,
         "prefix_dim": view.prefix_dim,
         "graph_dim": view.graph_dim,
+        "lists": 0 if view.lists is None else view.lists.count,
         "plan": None if tuning is None else asdict(tuning),
         "rebuilding": writer.is_rebuilding,
         "rebuild_error": writer.error or None,

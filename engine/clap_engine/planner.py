@@ -1,4 +1,4 @@
-"""Which way a search goes: exact, flat scan or HNSW, and how long the shortlist is.
+"""Which way a search goes: exact, flat scan, HNSW or lists, and how long the shortlist is.
 
 In:  how many rows there are, how many clips are wanted, what the caller insists on, what `tune`
      measured.
@@ -45,7 +45,7 @@ TAIL_MIN_ROWS = 1000
 TAIL_MAX_SHARE = 0.05
 
 Shortlist = int | Literal["all"] | None
-Index = Literal["exact", "flat", "hnsw"]
+Index = Literal["exact", "flat", "hnsw", "ivf"]
 Source = Literal["default", "tuned", "caller"]
 Counts = Literal["windows", "clips"]
 
@@ -60,6 +60,7 @@ class Plan:
     knows. A graph over all dims ranks as the last rung does: `kept` is then how many of its
     windows are scored again. Where a graph has other dims than the index' prefixes, `scan_dim`
     and `scan_shortlist` are the scan's that takes its place where it can't serve, else 0.
+    Of lists ("ivf"), `probes` are read; 0 without them.
     """
 
     index: Index
@@ -73,6 +74,7 @@ class Plan:
     counts: Counts = "windows"
     scan_dim: int = 0
     scan_shortlist: int = 0
+    probes: int = 0
 
     @property
     def is_direct(self) -> bool:
@@ -106,16 +108,20 @@ def plan(
     tuning: Tuning | None = None,
     counts: Counts = "windows",
     graph_dim: int = 0,
+    has_lists: bool = False,
 ) -> Plan:
     """The plan for one search; `ladder` is the dim of the prefixes and the full one.
 
-    `graph_dim` is the graph's, where that is another.
+    `graph_dim` is the graph's, where that is another. Lists serve tuned plans alone: how many of
+    them a query must read is a matter of measurement.
     """
     source: Source = "default" if shortlist is None else "caller"
     near = graph_dim or ladder[0]
     if shortlist is None:
         if tuning is not None and tuning.prefix_dim == ladder[0]:
             is_there = has_coarse and tuning.coarse_dim == near
+            if tuning.index == "ivf":
+                is_there = has_lists
             return tuned(tuning, rows, k, has_coarse=is_there, dim=ladder[1], counts=counts)
         count = shortlist_for(rows, k, per_sqrt_row)
     elif shortlist == "all":
@@ -153,10 +159,11 @@ def tuned(
     count = max(least, math.ceil(tuning.shortlist * growth))
     scan = max(least, math.ceil(tuning.scan_shortlist * growth)) if tuning.scan_dim else 0
     is_outgrown = rows > OUTGROWN * tuning.rows
+    is_lists = tuning.index == "ivf" and has_coarse
     is_graph = tuning.index == "hnsw" or (is_outgrown and is_hnsw_faster(rows, count))
-    is_graph = is_graph and has_coarse
+    is_graph = is_graph and has_coarse and not is_lists
     near = tuning.coarse_dim
-    if scan and not is_graph:
+    if scan and not (is_graph or is_lists):
         count, near = scan, tuning.scan_dim
     is_few = counts == "windows" and rows < tuning.rows and EXACT_SHARE * count >= rows
     if count >= rows or is_few:
@@ -167,6 +174,14 @@ def tuned(
     if near != tuning.coarse_dim:
         has_middle = has_middle and tuning.middle_dim > near
     middle = (tuning.middle_dim,) if has_middle and tuning.middle_dim else ()
+    if is_lists:
+        # As many lists as hold the same share of the growth; there is their square root more.
+        probes = math.ceil(tuning.probes * growth)
+        return Plan(
+            "ivf", rows, count, (dim, dim), source="tuned", counts=counts,
+            expected_recall=None if is_outgrown or k > tuning.k else tuning.recall,
+            scan_dim=tuning.scan_dim, scan_shortlist=scan, probes=probes,
+        )  # fmt: skip
     return Plan(
         "hnsw" if is_graph else "flat",
         rows,
@@ -225,6 +240,8 @@ def widen(narrow: Plan) -> Plan:
             widened=narrow.widened + 1, kept=0, expected_recall=1.0,
         )  # fmt: skip
     wider = replace(narrow, shortlist=count, kept=narrow.kept * WIDEN, widened=narrow.widened + 1)
+    if narrow.index == "ivf":
+        return replace(wider, probes=narrow.probes * WIDEN)
     # A long shortlist is where the scan overtakes the graph.
     is_graph = narrow.index == "hnsw" and is_hnsw_faster(narrow.rows, count)
     return wider if is_graph or narrow.index == "flat" else as_scan(wider)
@@ -251,9 +268,18 @@ def is_coarse_due(
     rows: int, per_sqrt_row: float | None = None, tuning: Tuning | None = None
 ) -> bool:
     """Whether a generation of `rows` should hold a graph: where searches for ten use it."""
+    if tuning is not None and tuning.index == "ivf":
+        return False
     if tuning is not None:
         return tuned(tuning, rows, tuning.k, has_coarse=True, dim=0).index == "hnsw"
     return is_hnsw_faster(rows, shortlist_for(rows, 10, per_sqrt_row))
+
+
+def are_lists_due(rows: int, tuning: Tuning | None) -> bool:
+    """Whether a generation of `rows` should hold lists: where the tuned plan reads them."""
+    if tuning is None or tuning.index != "ivf":
+        return False
+    return tuned(tuning, rows, tuning.k, has_coarse=True, dim=0).index == "ivf"
 
 
 def is_generation_due(base_rows: int, stale_rows: int) -> bool:

@@ -69,9 +69,10 @@ class Tuning:
     `queries` counts the sampled ones, of the kinds named, and `recall` is that of the worst kind.
     Where the graph has other dims than the index' prefixes, a scan of these takes the place of the
     graph that can't serve: `scan_dim`, `scan_shortlist`; 0 where they are those of the graph.
+    So it does where lists can't; `probes` of these are read for a query.
     """
 
-    index: str  # "exact", "flat" or "hnsw"
+    index: str  # "exact", "flat", "hnsw" or "ivf"
     coarse_dim: int
     shortlist: int
     middle_dim: int
@@ -87,6 +88,7 @@ class Tuning:
     tuned_s: float  # since 1970
     scan_dim: int = 0  # plans of earlier releases end before these two
     scan_shortlist: int = 0
+    probes: int = 0  # and these before this one
 
     @property
     def prefix_dim(self) -> int:

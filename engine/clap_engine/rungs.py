@@ -21,10 +21,10 @@ from clap_engine.planner import Plan
 class Stage:
     """One stage of a search: windows in, windows out; "rerank" gives clips.
 
-    Where means of clips are shortlisted, "hnsw" and "flat" have clips in and clips out.
+    Where means of clips are shortlisted, "ivf", "hnsw" and "flat" have clips in and clips out.
     """
 
-    name: str  # "hnsw", "flat", "exact", "middle" or "rerank"
+    name: str  # "ivf", "hnsw", "flat", "exact", "middle" or "rerank"
     dim: int
     candidates_in: int
     candidates_out: int
@@ -53,6 +53,11 @@ class Scope:
         """Whether the graph may help: few rows are scanned alone in less time."""
         is_narrow = self.allowed is not None and self.allowed.is_narrow
         return self.view.coarse is not None and not is_narrow
+
+    @property
+    def has_lists(self) -> bool:
+        """Whether lists may serve; those of few rows are read as a whole."""
+        return self.view.lists is not None
 
     def everything(self) -> Int64:
         """Positions of all rows that may be found."""
@@ -95,6 +100,11 @@ def gather(
             before, found = scope.rows, scope.everything()
         elif first is not None:
             found, first = first, None
+        elif plan.index == "ivf" and (lists := scope.view.lists) is not None:
+            found = scope.view.listed(
+                lists, vector, plan.shortlist, probes=plan.probes,
+                scan_shortlist=plan.scan_shortlist, allowed=scope.allowed,
+            )  # fmt: skip
         elif plan.index == "hnsw":
             near = scope.view.near(
                 vector, plan.shortlist, kept=plan.kept if plan.is_direct else 0,

@@ -56,7 +56,7 @@ PLAN = """CREATE TABLE plan (kind TEXT NOT NULL, coarse_dim INTEGER NOT NULL,
     windows INTEGER NOT NULL, k INTEGER NOT NULL, target REAL NOT NULL, recall REAL NOT NULL,
     latency_ms REAL NOT NULL, queries INTEGER NOT NULL, kinds TEXT NOT NULL,
     seed INTEGER NOT NULL, tuned_s REAL NOT NULL, scan_dim INTEGER NOT NULL,
-    scan_shortlist INTEGER NOT NULL, crc INTEGER NOT NULL)"""
+    scan_shortlist INTEGER NOT NULL, probes INTEGER NOT NULL, crc INTEGER NOT NULL)"""
 
 
 def create(

@@ -23,7 +23,8 @@ from clap_engine.catalogue import Catalogue
 from clap_engine.errors import ClapError, IntegrityError, RebuildWarning
 from clap_engine.index import coarse, columns, generation
 from clap_engine.index.generation import PREFIX_DIM, Block, Generation
-from clap_engine.index.view import Tail, View
+from clap_engine.index.tail import Tail
+from clap_engine.index.view import View
 from clap_engine.logwatch import LogWatch
 from clap_engine.records import Label, Rows, State, Tuning
 
@@ -108,8 +109,9 @@ class States:
     def adopt(self, view: View) -> None:
         """Begin with the generation of a view of the same file, which is not opened again."""
         self._proven = Generation(
-            view.number, view.change, view.last_row, view.base, view.coarse, view.labels
-        )
+            view.number, view.change, view.last_row, view.base, view.coarse, view.labels,
+            view.lists,
+        )  # fmt: skip
 
     def tell(self) -> None:
         """Something was committed by this process' writer: the next refresh shows it."""
@@ -178,6 +180,7 @@ class States:
                     coarse_dim=None
                     if tuning is None
                     else min(self.identity.dim, tuning.coarse_dim),
+                    with_lists=with_graph and planner.are_lists_due(count, tuning),
                     check=check,
                 )
         check()
@@ -197,13 +200,16 @@ class States:
         return number
 
     def is_graph_due(self, view: View) -> bool:
-        """Whether a generation of these rows would have a graph."""
-        return self._is_graph_due(view.columns, self.tuning)
+        """Whether a generation of these rows would have a graph, or lists."""
+        is_listed = planner.are_lists_due(view.columns, self.tuning)
+        return is_listed or self._is_graph_due(view.columns, self.tuning)
 
     def lacks_graph(self, view: View) -> bool:
-        """Whether the generation has none of those dims that it should have."""
+        """Whether the generation has none of those dims, or no lists, that it should have."""
+        if planner.are_lists_due(view.columns, self.tuning):
+            return view.lists is None
         due = view.prefix_dim if self.tuning is None else self.tuning.coarse_dim
-        return view.graph_dim != due and self.is_graph_due(view)
+        return view.graph_dim != due and self._is_graph_due(view.columns, self.tuning)
 
     def _is_graph_due(self, columns: int, tuning: Tuning | None) -> bool:
         is_due = planner.is_coarse_due(columns, self._per_sqrt_row, tuning)

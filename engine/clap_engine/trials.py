@@ -16,8 +16,9 @@ import numpy.typing as npt
 from clap_engine.errors import CollectionError
 from clap_engine.planner import Plan
 
-# Of a sample of 300 the mean falls below this many standard errors under the truth once in 40.
-_ERRORS = 2.0
+# Of 1,000 captions 300 were drawn to tune lists by, 400 times for each of .95 to .99. In 93 to 98
+# of 100 draws the chosen plan found of all captions what it promised; with 2 errors in 92 to 98.
+_ERRORS = 2.5
 # Latencies differ by this share from one run to the next.
 EQUAL = 1.1
 
@@ -54,8 +55,8 @@ def checked(target: object, budget_ms: object, memory_bytes: object = None) -> N
 def promise(shares: npt.NDArray[np.float64], k: int) -> float:
     """The recall that other queries will reach, from the shares [M] that these found of their k.
 
-    Two standard errors below the mean, and never above it; half a miss of one more query stands for
-    what a sample without a miss has not met.
+    So many standard errors below the mean, and never above it; half a miss of one more query stands
+    for what a sample without a miss has not met.
     """
     seen = np.append(shares, 1 - 0.5 / k)
     low = seen.mean() - _ERRORS * seen.std() / np.sqrt(len(seen))
@@ -92,5 +93,5 @@ def ms_of(trial: Trial) -> float:
 def _fastest(trials: Sequence[Trial]) -> Trial:
     least = min(ms_of(trial) for trial in trials)
     equal = [trial for trial in trials if ms_of(trial) <= EQUAL * least]
-    sizes = {"exact": 0, "flat": 1, "hnsw": 2}
+    sizes = {"exact": 0, "flat": 1, "ivf": 2, "hnsw": 3}
     return min(equal, key=lambda trial: (sizes[trial.plan.index], trial.plan.dims, ms_of(trial)))

@@ -6,7 +6,7 @@ Knows nothing about where plans are stored, nor how queries become vectors.
 
 Exact answers and their ranks on each rung say how long a shortlist must be; then the plans that
 follow from them run for real, as a search runs them. What is promised is not what the sample found
-but what other queries will find, nearly always: two standard errors less. Queries, recalls and
+but what other queries will find, nearly always: 2.5 standard errors less. Queries, recalls and
 lengths depend on the state and the seed alone. The choice also depends on the clock: plans within
 a tenth of the fastest count as equal, and the smallest index of them is taken.
 """
@@ -16,23 +16,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 
 import numpy as np
-import numpy.typing as npt
 
-from clap_engine import planner
+from clap_engine import planner, trial_graphs
 from clap_engine.arrays import Int64
-from clap_engine.clock import Clock
-from clap_engine.index import coarse, footprint, generation, truth
+from clap_engine.index import coarse, footprint, generation, lists, truth
 from clap_engine.index.generation import PREFIX_DIM
 from clap_engine.index.truth import Truth
 from clap_engine.index.view import View
+from clap_engine.plan_runs import EXACT_RUNS, PlanRuns
 from clap_engine.planner import Plan
 from clap_engine.probes import Probes
 from clap_engine.records import Tuning
-from clap_engine.rungs import Scope, gather
-from clap_engine.trials import EQUAL, Trial, choose, ms_of, promise, recall_of
+from clap_engine.trials import EQUAL, Trial, choose, ms_of, recall_of
 
 Progress = Callable[[float, str], None]
 
@@ -47,22 +44,55 @@ _MATRIX_BYTES = 1 << 29
 # What derived files and a graph may keep in memory, unless the caller says so: a million windows
 # of 512 dims with a graph over 64 take 1.54 GB. The smallest graph is always allowed.
 MEMORY_BYTES = 1_600_000_000
-# Above this many rows, fewer queries run for real; exact answers are known for all of them.
-_MANY_ROWS = 50_000
-_RUNS_AT_MANY = 300
-# An exact scan of a million rows takes a second; its recall is known.
-_EXACT_RUNS = 12
-_WARM_RUNS = 3
 # What a scan's middle rung misses is made up for by a longer shortlist, this many times; what a
 # graph misses, by as many as it takes, unless that is slower than what is known.
 _STEPS, _STEP = 3, 1.3
 _GRAPH_STEPS = 24
 # A graph over all dims finds its k best by looking at more.
 _DIRECT_FACTOR = 4
+# Lists rank by eight bits a dim: what is best by all bits is among so many times more.
+_LISTED_FACTOR = 4
+# So many of them are read, for the longest as many as half of a million columns fill.
+_PROBES = (
+    1,
+    2,
+    3,
+    4,
+    5,
+    6,
+    7,
+    8,
+    10,
+    12,
+    14,
+    16,
+    20,
+    24,
+    28,
+    32,
+    40,
+    48,
+    56,
+    64,
+    80,
+    96,
+    112,
+    128,
+    160,
+    192,
+    224,
+    256,
+    320,
+    384,
+    448,
+    512,
+    640,
+    768,
+    896,
+    1024,
+)
 # So many rows are scanned by 32 dims in .2 ms, which no graph halves.
 _GRAPH_ROWS = 20_000
-# A graph over this many rows is built and timed before one over all of them is.
-_TRIAL_ROWS = 2000
 
 
 @dataclass(frozen=True)
@@ -113,6 +143,7 @@ def tune(
             time.time(),
             plan.scan_dim,
             plan.scan_shortlist,
+            plan.probes,
         ),
         tuple(trials),
         is_met,
@@ -142,10 +173,8 @@ class _Tuner:
         self._memory_bytes, self._best_ms = memory_bytes, np.inf
         self._has_middle = MIDDLE_DIM in self._dims and self._dim % MIDDLE_DIM == 0
         self._counts: planner.Counts = "clips" if view.by_clip else "windows"
-        self._kinds = np.array(probes.kinds)
-        runs = len(probes) if view.rows <= _MANY_ROWS else min(_RUNS_AT_MANY, len(probes))
-        self._runs = np.unique(np.linspace(0, len(probes) - 1, runs).astype(np.int64))
         self._truth: Truth
+        self._runs: PlanRuns
         self._ranks: dict[int, Int64]  # by each dim, in what the shortlist counts
         self._middle_ranks: Int64  # in windows
 
@@ -154,6 +183,7 @@ class _Tuner:
         progress, view, queries = self._progress, self._view, self._probes.vectors
         progress(0.0, "exact answers")
         self._truth = truth.nearest(view, queries, self._probes.own, self._k)
+        self._runs = PlanRuns(self._probes, self._truth, self._k, view.rows)
         progress(0.2, "their ranks")
         facts = (view, queries, self._probes.own, self._truth)
         dims = [*self._dims, self._dim] if view.by_clip else self._dims
@@ -168,18 +198,21 @@ class _Tuner:
         for number, dim in enumerate(self._dims):
             progress(0.4 + 0.1 * number / len(self._dims), f"scans of {dim} dims")
             yield from self._scans(dim)
+        if view.columns > _GRAPH_ROWS and view.base.columns > trial_graphs.TRIAL_ROWS:
+            progress(0.5, "lists")
+            yield from self._by_lists()
         # The widest first: it needs the shortest list, and what can't be faster is not built.
         graphs = [self._dim, *reversed(self._dims)] if view.columns > _GRAPH_ROWS else []
         for number, dim in enumerate(graphs):
-            progress(0.5 + 0.4 * number / len(graphs), f"graph over {dim} dims")
+            progress(0.6 + 0.3 * number / len(graphs), f"graph over {dim} dims")
             yield from self._graphs(dim)
         progress(0.9, "exact scan")
-        yield self._measured(view, planner.exact(view.columns, self._dim, counts=self._counts))
+        yield self._runs.measured(view, planner.exact(view.columns, self._dim, counts=self._counts))
         why = self._too_large(default.dims[0]) if default.index == "hnsw" else ""
         if why:
             yield Trial(default, skipped=why)
         elif default.index != "exact":
-            yield self._measured(view, default)
+            yield self._runs.measured(view, default)
         progress(1.0, "done")
 
     def _scans(self, dim: int) -> Iterator[Trial]:
@@ -213,7 +246,15 @@ class _Tuner:
         if why := self._too_large(dim) or self._too_slow(plans[-1]):
             yield Trial(plans[0], skipped=why)
             return
-        view, why = self._with_graph(self._with_prefixes(scan.dims[0]), dim)
+        view, why = self._with_prefixes(scan.dims[0]), ""
+        if (built := self._view.coarse) is not None and built.dim == dim:
+            view = replace(view, coarse=built)
+        else:
+            queries = self._probes.vectors
+            view, why, cost_s = trial_graphs.with_graph(
+                view, dim, least, queries, self._best_ms, self._graph_s
+            )
+            self._graph_s -= cost_s
         if why:
             yield Trial(plans[0], skipped=why)
             return
@@ -222,6 +263,36 @@ class _Tuner:
             kept = 2 * self._k
             if is_direct and trial.plan.shortlist >= 2 * kept:
                 yield from self._tried(view, [replace(trial.plan, kept=kept)])
+
+    def _by_lists(self) -> Iterator[Trial]:
+        """The trials of lists: as few as may hold what is sought, as few rows scored as will do."""
+        flat, scan = self._flat(self._dim), self._flat(min(self._dims, default=self._dim))
+        plan = replace(
+            flat, index="ivf", shortlist=_LISTED_FACTOR * flat.shortlist, probes=1,
+            scan_dim=scan.dims[0], scan_shortlist=scan.shortlist,
+        )  # fmt: skip
+        base = self._view.base
+        size = footprint.with_lists(len(base), base.columns, self._dim)
+        if why := self._too_much(size, size):
+            yield Trial(plan, skipped=why)
+            return
+        made = self._view.lists
+        if made is None:
+            cost_s = lists.seconds_to_build(base.columns, self._dim)
+            if cost_s > self._graph_s:
+                yield Trial(plan, skipped=f"lists take {cost_s:.0f} s to build; graph_s allows it")
+                return
+            self._graph_s -= cost_s
+            made = generation.lists_of(base.vectors, base.starts)
+        view = replace(self._with_prefixes(scan.dims[0]), lists=made)
+        needed = self._runs.lists_needed(view, made)
+        for probes in _PROBES:
+            if probes >= made.count:
+                return
+            if self._runs.is_enough(needed <= probes, self._target):
+                break
+        for shortlist in (plan.shortlist, plan.shortlist // 2):
+            yield from self._tried(view, [replace(plan, shortlist=shortlist, probes=probes)])
 
     def _flat(self, dim: int) -> Plan:
         """A scan by these dims that is long enough."""
@@ -237,11 +308,15 @@ class _Tuner:
         rows, columns = len(base) + len(tail), base.columns + tail.columns
         size = footprint.with_graph(rows, columns, self._dim, dim)
         least = footprint.with_graph(rows, columns, self._dim, min(self._dims, default=dim))
+        return self._too_much(size, least)
+
+    def _too_much(self, size: int, least: int) -> str:
+        """Why so many bytes are too many, or nothing; `least` are always allowed."""
         allowed = self._memory_bytes or max(MEMORY_BYTES, least)
         if size <= allowed:
             return ""
         return (
-            f"with its graph the index takes {size / 1e9:.2f} GB of memory, "
+            f"with it the index takes {size / 1e9:.2f} GB of memory, "
             f"{allowed / 1e9:.2f} are allowed; memory_bytes allows more"
         )
 
@@ -250,7 +325,7 @@ class _Tuner:
         windows = plan.kept or plan.shortlist * self._view.rows // max(1, self._view.columns)
         everything, times = self._view.everything(), []
         rng = np.random.default_rng(0)
-        for query in self._probes.vectors[:_EXACT_RUNS]:
+        for query in self._probes.vectors[:EXACT_RUNS]:
             drawn = np.sort(rng.choice(everything, min(windows, len(everything)), replace=False))
             start = time.thread_time()
             self._view.scores(drawn, query)
@@ -265,14 +340,14 @@ class _Tuner:
     def _tried(self, view: View, plans: Sequence[Plan]) -> Iterator[Trial]:
         """Each plan, longer where it misses the target, then shorter to fit the budget."""
         for plan in plans:
-            trial = self._measured(view, plan)
-            for _ in range(_GRAPH_STEPS if plan.index == "hnsw" else _STEPS):
+            trial = self._runs.measured(view, plan)
+            for _ in range(_GRAPH_STEPS if plan.index in ("hnsw", "ivf") else _STEPS):
                 if recall_of(trial) >= self._target or 2 * plan.shortlist >= plan.rows:
                     break
-                if plan.index == "hnsw" and ms_of(trial) > EQUAL * self._best_ms:
+                if plan.index != "flat" and ms_of(trial) > EQUAL * self._best_ms:
                     break
                 plan = _scaled(plan, _STEP)
-                trial = self._measured(view, plan)
+                trial = self._runs.measured(view, plan)
             if recall_of(trial) >= self._target:
                 self._best_ms = min(self._best_ms, ms_of(trial))
             yield trial
@@ -280,7 +355,7 @@ class _Tuner:
                 plan = _scaled(plan, 0.5)
                 if plan.shortlist < 2 * self._k:
                     break
-                trial = self._measured(view, plan)
+                trial = self._runs.measured(view, plan)
                 yield trial
 
     def _length(self, dim: int) -> int:
@@ -290,21 +365,11 @@ class _Tuner:
         low, high = 0, len(counts) - 1
         while low < high:  # the error may rise with recall, by less than recall does
             middle = (low + high) // 2
-            if self._is_enough(found <= counts[middle]):
+            if self._runs.is_enough(found <= counts[middle], self._target):
                 high = middle
             else:
                 low = middle + 1
         return max(int(counts[low]), self._k)
-
-    def _is_enough(self, held: npt.NDArray[np.bool_]) -> bool:
-        """Whether true windows that are held [M, k] reach the target on each kind."""
-        is_there = self._truth.positions >= 0
-        missed = (is_there & ~held).sum(axis=1)
-        shares = 1 - missed / np.maximum(is_there.sum(axis=1), 1)
-        for kind in np.unique(self._kinds):
-            if promise(shares[self._kinds == kind], self._k) < self._target:
-                return False
-        return True
 
     def _with_middle(self, plan: Plan) -> list[Plan]:
         """The plan, and the same with the shortest middle rung that is enough, if that is shorter.
@@ -321,64 +386,16 @@ class _Tuner:
         for kept in np.unique(middle):
             if kept >= windows // 2:
                 break
-            if kept >= self._k and self._is_enough(near & (middle <= kept)):
+            if kept >= self._k and self._runs.is_enough(near & (middle <= kept), self._target):
                 dims = (dim, MIDDLE_DIM, self._dim)
                 return [plan, replace(plan, shortlist=first, dims=dims, kept=int(kept))]
         return [plan]
 
-    def _with_graph(self, view: View, dim: int) -> tuple[View, str]:
-        """The view with a graph over so many dims, or why it has none."""
-        if (built := self._view.coarse) is not None and built.dim == dim:
-            return replace(view, coarse=built), ""
-        if not coarse.is_available():
-            return view, "hnswlib is not installed"
-        block = view.base
-        if block.columns < _TRIAL_ROWS:
-            return view, "the rows are not in a generation yet"
-        start = time.thread_time()
-        parts = generation.prefix_parts(block.vectors, block.starts, dim)
-        coarse.CoarseIndex.build(np.concatenate([*islice(parts, 1)])[:_TRIAL_ROWS])
-        trial_s = time.thread_time() - start
-        # 64 dims: .093 ms a row for 2,000 of them, .14 for 10,000, .23 for 40,000 (one thread).
-        cost_s = trial_s * (block.columns / _TRIAL_ROWS) ** (4 / 3)
-        if cost_s > self._graph_s:
-            return view, f"its graph takes some {cost_s:.0f} s to build; graph_s allows it"
-        self._graph_s -= cost_s
-        parts = generation.prefix_parts(block.vectors, block.starts, dim)
-        index = coarse.CoarseIndex.build_from(parts, block.columns, dim)
-        return replace(view, coarse=index), ""
-
-    def _measured(self, view: View, plan: Plan) -> Trial:
-        """Run the plan for the queries, one after the other, as a search does."""
-        scope, vectors_, own = Scope(view, None), self._probes.vectors, self._probes.own
-        runs = self._runs
-        if plan.index == "exact":
-            runs = runs[:: max(1, len(runs) // _EXACT_RUNS)]
-        for at in runs[:_WARM_RUNS]:
-            gather(scope, vectors_[at], plan, self._k, Clock())
-        shares, times = [], []
-        for at in runs:
-            start = time.thread_time()  # not what others take of the cores meanwhile
-            _, best = gather(scope, vectors_[at], plan, self._k + int(own[at] >= 0), Clock())
-            times.append((time.thread_time() - start) * 1e3)
-            known = self._truth.scores[at]
-            known = known[known > -np.inf]
-            if len(known):
-                scores = np.sort(best.scores[best.clips != own[at]])[::-1][: self._k]
-                right = np.count_nonzero(scores >= known[-1] - truth.TOLERANCE)
-                shares.append(min(right, len(known)) / len(known))
-            else:
-                shares.append(1.0)
-        found, kinds = np.array(shares), self._kinds[runs]
-        # An exact scan misses nothing but what a sum in another order moves.
-        of = np.mean if plan.index == "exact" else lambda some: promise(some, self._k)
-        recall = min(float(of(found[kinds == kind])) for kind in np.unique(kinds))
-        return Trial(plan, recall, float(np.median(times)), float(np.percentile(times, 99)))
-
 
 def _scaled(plan: Plan, factor: float) -> Plan:
     count = min(int(np.ceil(plan.shortlist * factor)), plan.rows)
-    return replace(plan, shortlist=count, kept=int(np.ceil(plan.kept * factor)))
+    kept, probes = (int(np.ceil(number * factor)) for number in (plan.kept, plan.probes))
+    return replace(plan, shortlist=count, kept=kept, probes=probes)
 
 
 def _with_dim(view: View, dim: int) -> View:
@@ -391,5 +408,7 @@ def is_short_of(view: View, tuning: Tuning) -> bool:
     """Whether the index lacks what the plan needs."""
     if tuning.index == "exact":
         return False
+    if tuning.index == "ivf":
+        return view.prefix_dim != tuning.prefix_dim or view.lists is None
     has_graph = view.graph_dim == tuning.coarse_dim or not coarse.is_available()
     return view.prefix_dim != tuning.prefix_dim or (tuning.index == "hnsw" and not has_graph)

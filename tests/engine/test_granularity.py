@@ -21,7 +21,9 @@ from clap_engine.engine import clip_embedding
 from clap_engine.errors import CollectionError, IntegrityError, RebuildWarning
 from clap_engine.index import coarse, columns, generation, truth, vectors
 from clap_engine.index.generation import PREFIX_DIM, Block
-from clap_engine.index.view import Tail, View
+from clap_engine.index.tail import Tail
+from clap_engine.index.view import View
+from clap_engine.plan_runs import PlanRuns
 from clap_engine.records import GRANULARITIES, Granularity, NewClip, Rows
 from clap_engine.states import DATABASE
 
@@ -343,10 +345,10 @@ def test_the_promise_of_means_can_fail(tmp_path: Path) -> None:
     with made(tmp_path / "c", clips_of(2000, seed=20, spread=2.0)) as sounds:
         view = sounds._states.refresh()
         asked = probes.of_vectors(power_law(50, seed=21), "given")
-        tuner = tune._Tuner(view, asked, 10, 0.9, None, 0.0, (32, DIM), lambda s, w: None)
-        tuner._truth = truth.nearest(view, asked.vectors, asked.own, 10)
+        known = truth.nearest(view, asked.vectors, asked.own, 10)
+        runs = PlanRuns(asked, known, 10, view.rows)
         short = planner.Plan("flat", 2000, 40, (32, DIM), counts="clips")
-        assert (tuner._measured(tune._with_dim(view, 32), short).recall or 0) < 0.7
+        assert (runs.measured(tune._with_dim(view, 32), short).recall or 0) < 0.7
 
 
 # What was made so stays so

@@ -15,7 +15,8 @@ from clap_engine.errors import ArrayError, DependencyError, IntegrityError, NotF
 from clap_engine.index import coarse, flat, generation, vectors
 from clap_engine.index.coarse import CoarseIndex
 from clap_engine.index.generation import PREFIX_DIM, Owner
-from clap_engine.index.view import Tail, View
+from clap_engine.index.tail import Tail
+from clap_engine.index.view import View
 from clap_engine.records import Rows
 
 OWNER = Owner("c" * 32, "5" * 64, DIM)

@@ -23,6 +23,7 @@ from clap_engine.errors import CollectionError, RebuildWarning
 from clap_engine.index import coarse, truth, vectors
 from clap_engine.index.generation import Block
 from clap_engine.index.view import View
+from clap_engine.plan_runs import PlanRuns
 from clap_engine.planner import Plan
 from clap_engine.records import NewClip, Tuning
 from clap_engine.trials import Trial, choose
@@ -120,10 +121,9 @@ def test_the_promise_can_fail(small: Collection) -> None:
     short = dataclasses.replace(flat.plan, shortlist=flat.plan.shortlist // 5)
     asked = probes.of_vectors(power_law(100, seed=3), "given")
     view = small._states.refresh()
-    tuner = tune._Tuner(view, asked, 10, 0.99, None, 0.0, (32, DIM), lambda s, w: None)
-    tuner._truth = truth.nearest(view, asked.vectors, asked.own, 10)
-    with_32 = tune._with_dim(view, 32)
-    assert (tuner._measured(with_32, short).recall or 0) < 0.95
+    known = truth.nearest(view, asked.vectors, asked.own, 10)
+    runs = PlanRuns(asked, known, 10, view.rows)
+    assert (runs.measured(tune._with_dim(view, 32), short).recall or 0) < 0.95
 
 
 @pytest.mark.parametrize("clusters", [0, 100])

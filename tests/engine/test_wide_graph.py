@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from fake_embedder import DIM, FakeEmbedder, power_law
 
-from clap_engine import planner, tune, writer
+from clap_engine import planner, trial_graphs, tune, writer
 from clap_engine.arrays import Float32
 from clap_engine.collection import Collection
 from clap_engine.errors import CollectionError, RebuildWarning
@@ -134,6 +134,7 @@ def test_tuning_tries_them_within_the_memory_that_is_allowed(
     monkeypatch.setattr(tune, "_GRAPH_ROWS", 0)
     monkeypatch.setattr(planner, "HNSW_ROWS_PER_CANDIDATE", 1)
     monkeypatch.setattr(tune._Tuner, "_too_slow", lambda self, plan: "")
+    monkeypatch.setattr(trial_graphs, "_milliseconds", lambda *arguments: 0.0)
     sounds.rebuild()
     asked = list(power_law(60, seed=2))
     report = sounds.tune(0.5, queries=asked)

@@ -44,7 +44,7 @@ def check(found: dict[str, Any], expected: dict[str, Any]) -> None:
         assert [hit[2:] for hit in same] == [hit[2:] for hit in hits]
         assert [hit[1] for hit in same] == pytest.approx([hit[1] for hit in hits], abs=2e-5)
     # What plans of later releases say beside is at its default.
-    plan = {"scan_dim": 0, "scan_shortlist": 0, **expected["info"]["plan"]}
+    plan = {"scan_dim": 0, "scan_shortlist": 0, "probes": 0, **expected["info"]["plan"]}
     info = {**expected["info"], "plan": plan}
     assert {**found, "hits": None} == {**expected, "hits": None, "info": info}
 

@@ -7,7 +7,7 @@ Knows nothing about filters, keys or SQLite.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from clap_engine.arrays import Float32, Int64
 from clap_engine.index import columns, flat
 from clap_engine.index.generation import Block
+from clap_engine.index.lists import Lists
 
 # Up to this share of all rows, their prefixes are copied together and scanned alone. The copy
 # is kept with the filter: 128 bytes a row, so 16 MB for the broadest of them at 1M rows.
@@ -28,6 +29,7 @@ class Part:
 
     block: Block
     positions: Int64  # [n] in the block, ascending
+    _lists: dict[int, Lists] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def columns(self) -> Int64:
@@ -45,6 +47,13 @@ class Part:
         hidden = np.ones(self.block.columns, np.bool_)
         hidden[self.columns] = False
         return hidden
+
+    def lists(self, whole: Lists) -> Lists:
+        """The lists of the block with the allowed columns alone; kept."""
+        found = self._lists.get(id(whole))
+        if found is None:
+            found = self._lists[id(whole)] = whole.only(self.columns)
+        return found
 
     def without(self, dead: Int64) -> Part:
         """The same but for the positions `dead`; itself where that changes nothing."""

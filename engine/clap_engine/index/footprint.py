@@ -1,4 +1,4 @@
-"""What an index keeps in memory: stored rows that searches read, and a graph over their prefixes.
+"""What an index keeps in memory: stored rows that searches read, and a graph or lists of them.
 
 In:  how many rows and columns there are, their dims, the dims of a graph.
 Out: bytes.
@@ -12,6 +12,11 @@ from __future__ import annotations
 _GRAPH_BYTES = 232
 # A stored row has its span and its numbers beside its vector.
 _ROW_BYTES = 32
+
+
+def with_lists(rows: int, columns: int, dim: int) -> int:
+    """Bytes of rows of `dim` dims and of lists of so many columns: a byte a dim, and a number."""
+    return rows * (2 * dim + _ROW_BYTES) + columns * (dim + 4)
 
 
 def with_graph(rows: int, columns: int, dim: int, graph_dim: int) -> int:

@@ -14,7 +14,6 @@ can't pass: nothing here is trusted because it looks right.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,8 +24,10 @@ import numpy as np
 from clap_engine import storage
 from clap_engine.arrays import Float16, Float32, Float64, Int64, l2_normalize
 from clap_engine.errors import ClapError, IntegrityError
-from clap_engine.index import coarse, columns, labels, vectors
+from clap_engine.index import coarse, columns, labels, list_files, lists, vectors
 from clap_engine.index.labels import Labels
+from clap_engine.index.lists import Lists
+from clap_engine.index.mapping import mapped
 from clap_engine.records import Label, Rows
 from clap_engine.storage import FileDigest
 
@@ -120,6 +121,7 @@ class Generation:
     block: Block
     coarse: coarse.CoarseIndex | None
     labels: Labels | None = None
+    lists: Lists | None = None
 
 
 def empty_block(dim: int, prefix_dim: int = PREFIX_DIM, by_clip: bool = False) -> Block:
@@ -164,6 +166,7 @@ def write(
     clips: Iterable[tuple[int, Label]] | None = None,
     prefix_dim: int = PREFIX_DIM,
     coarse_dim: int | None = None,
+    with_lists: bool = False,
     check: Callable[[], None] | None = None,
 ) -> FileDigest:
     """Write generation `number` from all rows, in order; the digest of its header.
@@ -173,7 +176,8 @@ def write(
     whole clips.
 
     `clips` are all of them with what hits say of them, in order; without them searches ask the
-    truth. `check` may end the building of the graph, see coarse; batches may raise as well.
+    truth. `check` may end the building of the graph, see coarse, or that of lists over all dims
+    (`with_lists`); batches may raise as well.
 
     It is durable when this returns, but nobody looks at it before the source of truth points
     to it: open it first.
@@ -196,7 +200,7 @@ def write(
         files = {}
         if clips is not None:  # the snapshot that they are read in ends with the last batch
             files[_LABELS] = storage.write_file(draft / _LABELS, labels.packed(clips))
-        files[_VECTORS] = storage.write_file(draft / _VECTORS, packed())
+        files[_VECTORS] = storage.write_file(draft / _VECTORS, storage.gathered(packed()))
         if not seen:
             raise IntegrityError("a generation needs at least one row")
         prefixes = np.concatenate([prefix for _, prefix in seen], axis=1)
@@ -211,14 +215,18 @@ def write(
         files[_ROWS] = storage.write_file(draft / _ROWS, [numbering.data.cast("B")])
         files[_SPANS] = storage.write_file(draft / _SPANS, [spans.data.cast("B")])
         dims = {"prefix_dim": prefix_dim}
+        shape = (numbering.shape[1], owner.dim)
+        packed_rows = np.memmap(draft / _VECTORS, np.float16, "r", shape=shape)
+        starts = columns.starts_of(numbering[1]) if owner.by_clip else None
+        if with_lists:
+            made = lists_of(packed_rows, starts, check)
+            files |= list_files.write(draft, made)
+            dims["lists"] = made.count
         if with_coarse:
             if coarse_dim in (None, prefix_dim):
                 parts = _parts(prefixes.T)
             else:
                 dims["coarse_dim"] = coarse_dim
-                shape = (numbering.shape[1], owner.dim)
-                packed_rows = np.memmap(draft / _VECTORS, np.float16, "r", shape=shape)
-                starts = columns.starts_of(numbering[1]) if owner.by_clip else None
                 parts = prefix_parts(packed_rows, starts, coarse_dim)
             index = coarse.CoarseIndex.build_from(
                 parts, prefixes.shape[1], dims.get("coarse_dim", prefix_dim), check
@@ -268,6 +276,14 @@ def prefix_parts(packed: Float16, starts: Int64 | None, dim: int) -> Iterator[Fl
             yield columns.means(packed[some[0] : some[-1]], some - some[0], dim)
 
 
+def lists_of(
+    packed: Float16, starts: Int64 | None, check: Callable[[], None] | None = None
+) -> Lists:
+    """Of stored rows [N, D], or of the means of those between `starts`: lists over all dims."""
+    count, dim = len(packed) if starts is None else len(starts) - 1, packed.shape[1]
+    return lists.build(lambda: prefix_parts(packed, starts, dim), count, dim, check)
+
+
 def _parts(prefixes: Float32) -> Iterator[Float32]:
     for at in range(0, len(prefixes), coarse.ROWS_AT_ONCE):
         yield np.ascontiguousarray(prefixes[at : at + coarse.ROWS_AT_ONCE])
@@ -284,24 +300,26 @@ def open(directory: Path, number: int, header_digest: FileDigest, owner: Owner) 
         header = json.loads(text)
         count, prefix_dim, coarse_dim = _check_header(header, number, owner)
         files = {name: FileDigest(*entry) for name, entry in header["files"].items()}
-        rows, clips = _mapped(path, files, _ROWS, np.int64, (2, count))
+        rows, clips = mapped(path, files, _ROWS, np.int64, (2, count))
         # Read off the clips: no second record of where they begin could contradict the first.
         starts = columns.starts_of(clips) if owner.by_clip else None
         width = count if starts is None else len(starts) - 1
         has_coarse = _COARSE in files and coarse.is_available()
+        is_read = not (has_coarse or "lists" in header)
         block = Block(
-            _mapped(path, files, _VECTORS, np.float16, (count, owner.dim)),
-            # Where there is a graph, only filters and long shortlists look at them.
-            _mapped(path, files, _PREFIXES, np.float32, (prefix_dim, width), not has_coarse),
+            mapped(path, files, _VECTORS, np.float16, (count, owner.dim)),
+            # Beside a graph or lists, only filters and long shortlists look at them.
+            mapped(path, files, _PREFIXES, np.float32, (prefix_dim, width), is_read),
             rows,
             clips,
-            _mapped(path, files, _SPANS, np.float64, (count, 2)),
+            mapped(path, files, _SPANS, np.float64, (count, 2)),
             starts,
         )
         found = None
         if _LABELS in files:
             size, sha256 = files[_LABELS].size, files[_LABELS].sha256
             found = Labels(storage.map_exact(path / _LABELS, size, sha256, touch=False))
+        listed = list_files.open(path, files, header.get("lists", 0), width, owner.dim)
         change, last_row = int(header["change"]), int(header["last_row"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, ClapError):
@@ -318,7 +336,7 @@ def open(directory: Path, number: int, header_digest: FileDigest, owner: Owner) 
         if storage.file_digest(path / _COARSE) != files[_COARSE]:
             raise IntegrityError(f"{path / _COARSE} does not match its digest; rebuild it")
         index = coarse.CoarseIndex.load(path / _COARSE, coarse_dim, block.columns)
-    return Generation(number, change, last_row, block, index, found)
+    return Generation(number, change, last_row, block, index, found, listed)
 
 
 def copy(directory: Path, number: int, header_digest: FileDigest, into: Path) -> None:
@@ -332,7 +350,8 @@ def copy(directory: Path, number: int, header_digest: FileDigest, into: Path) ->
         files = {name: FileDigest(*entry) for name, entry in json.loads(text)["files"].items()}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise IntegrityError(f"{source / _HEADER} makes no sense ({error!r})") from error
-    if not files.keys() <= {_VECTORS, _PREFIXES, _ROWS, _SPANS, _LABELS, _COARSE}:
+    known = {_VECTORS, _PREFIXES, _ROWS, _SPANS, _LABELS, _COARSE, *list_files.NAMES}
+    if not files.keys() <= known:
         raise IntegrityError(f"{source / _HEADER} names other files than a generation has")
     if not into.is_dir():
         storage.make_dir(into)
@@ -371,22 +390,3 @@ def _check_header(header: dict[str, Any], number: int, owner: Owner) -> tuple[in
         if not isinstance(dim, int) or not 1 <= dim <= owner.dim:
             raise IntegrityError(f"the generation claims prefixes of {dim!r}; rebuild it")
     return count, prefix_dim, coarse_dim
-
-
-def _mapped(
-    path: Path,
-    files: dict[str, FileDigest],
-    name: str,
-    dtype: Any,
-    shape: tuple[int, int],
-    touch: bool = True,
-) -> Any:
-    """The file as a read-only array over its memory map."""
-    size = shape[0] * shape[1] * np.dtype(dtype).itemsize
-    if files[name].size != size:
-        raise IntegrityError(
-            f"{os.fspath(path / name)} has {files[name].size} bytes where {list(shape)} "
-            f"{np.dtype(dtype).name} take {size}; rebuild the generation"
-        )
-    view = storage.map_exact(path / name, size, files[name].sha256, touch=touch)
-    return np.frombuffer(view, dtype).reshape(shape)

@@ -17,75 +17,22 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from clap_engine.arrays import Float32, Int64, l2_normalize
 from clap_engine.errors import IntegrityError
-from clap_engine.index import columns, flat, vectors
+from clap_engine.index import flat, vectors
 from clap_engine.index.allowed import Allowed, Part, positions_of
 from clap_engine.index.coarse import CoarseIndex
-from clap_engine.index.generation import (
-    PREFIX_DIM,
-    Block,
-    Generation,
-    empty_block,
-    new_block,
-    prefixes_of,
-)
+from clap_engine.index.generation import PREFIX_DIM, Block, Generation, empty_block
 from clap_engine.index.labels import Labels
-from clap_engine.records import Rows
+from clap_engine.index.lists import Lists
 
 log = logging.getLogger("clap_engine")
 
 _NONE: Int64 = np.zeros(0, np.int64)
 # How many more rows the graph is asked for than a filter that knows nothing of the query needs.
 _GRAPH_MARGIN = 1.25
-
-
-class Tail:
-    """Rows newer than the generation. Grows by doubling; blocks handed out are never written."""
-
-    def __init__(self, dim: int, prefix_dim: int = PREFIX_DIM, by_clip: bool = False) -> None:
-        self._full = empty_block(dim, prefix_dim, by_clip)
-        self._count = self._columns = 0
-
-    def append(self, batch: Rows) -> None:
-        """Add rows with higher numbers than all before, of clips not below the last one.
-
-        Where each clip is a column, all of its rows come in one batch.
-        """
-        start, self._count = self._count, self._count + len(batch.rows)
-        if self._count > len(self._full):
-            self._grow(max(1024, 2 * self._count), start)
-        used = slice(start, self._count)
-        self._full.vectors[used] = batch.vectors
-        self._full.rows[used], self._full.clips[used] = batch.rows, batch.clips
-        self._full.spans[used] = batch.spans
-        prefixes = prefixes_of(batch, self._full.prefix_dim, self._full.starts is not None)
-        first, self._columns = self._columns, self._columns + prefixes.shape[1]
-        self._full.prefixes[:, first : self._columns] = prefixes
-        if self._full.starts is not None:
-            ends = columns.starts_of(batch.clips)[1:] + start
-            self._full.starts[first + 1 : self._columns + 1] = ends
-
-    def block(self) -> Block:
-        """Views of the rows so far."""
-        count, wide, full = self._count, self._columns, self._full
-        return Block(
-            full.vectors[:count], full.prefixes[:, :wide], full.rows[:count], full.clips[:count],
-            full.spans[:count], None if full.starts is None else full.starts[: wide + 1],
-        )  # fmt: skip
-
-    def _grow(self, capacity: int, count: int) -> None:
-        old, wide = self._full, self._columns
-        # Older blocks keep the arrays that they are views of.
-        by_clip = old.starts is not None
-        self._full = new_block(capacity, old.vectors.shape[1], old.prefix_dim, by_clip)
-        self._full.vectors[:count] = old.vectors[:count]
-        self._full.prefixes[:, :wide] = old.prefixes[:, :wide]
-        if self._full.starts is not None and old.starts is not None:
-            self._full.starts[: wide + 1] = old.starts[: wide + 1]
-        self._full.rows[:count], self._full.clips[:count] = old.rows[:count], old.clips[:count]
-        self._full.spans[:count] = old.spans[:count]
 
 
 @dataclass(frozen=True)
@@ -102,6 +49,7 @@ class View:
     tail_dead: Int64
     touched: int = 0  # the change that last removed clips or gave them other facts, if not older
     labels: Labels | None = None  # of the generation's clips, unless some were amended since
+    lists: Lists | None = None  # of the generation's columns
 
     @classmethod
     def of(
@@ -120,6 +68,7 @@ class View:
         return cls(
             generation.number, generation.change, generation.last_row, generation.block,
             none, generation.coarse, _NONE, _NONE, generation.change, generation.labels,
+            generation.lists,
         )  # fmt: skip
 
     def later(
@@ -177,6 +126,15 @@ class View:
     def _tail_dead_columns(self) -> Int64:
         return self.tail.columns_of(self.tail_dead)
 
+    @cached_property
+    def _is_dead(self) -> npt.NDArray[np.bool_] | None:
+        """[C]: which of the generation's columns were removed; None where none was."""
+        if not len(self.base_dead):
+            return None
+        is_dead = np.zeros(self.base.columns, np.bool_)
+        is_dead[self._base_dead_columns] = True
+        return is_dead
+
     @property
     def stale(self) -> int:
         """Rows that a new generation would move or drop."""
@@ -221,6 +179,28 @@ class View:
         except IntegrityError as error:
             log.warning("%s; this search scans instead", error)
             return None
+
+    def listed(
+        self,
+        lists: Lists,
+        vector: Float32,
+        count: int,
+        *,
+        probes: int,
+        scan_shortlist: int = 0,
+        allowed: Allowed | None = None,
+    ) -> Int64:
+        """[D] -> columns, ascending, of the `count` best of `probes` lists, see Lists.near.
+
+        `scan_shortlist` of the tail join them.
+        """
+        if allowed is None:
+            near = lists.near(vector, probes, count, is_dead=self._is_dead)
+        elif len(some := allowed.base.lists(lists)):
+            near = some.near(vector, probes, count, is_part=True)
+        else:
+            near = _NONE
+        return self._with_tail(near, vector, scan_shortlist or count, allowed)
 
     def shortlists(
         self, prefixes: Float32, count: int, allowed: Allowed | None = None
@@ -352,10 +332,7 @@ class View:
             if len(near) < count:
                 return None
             found = np.sort(near[: kept or count])
-            if not self.tail.columns:
-                return found
-            tail = flat.best(self._tail_scores(vector, allowed), scan_shortlist or count)
-            return np.asarray(np.concatenate([found, tail + self.base.columns]), np.int64)
+            return self._with_tail(found, vector, scan_shortlist or count, allowed)
         if self.tail.columns:
             tail = np.arange(self.tail.columns) + self.base.columns
             near = np.concatenate([near, tail])
@@ -365,6 +342,15 @@ class View:
         elif self.tail.columns:
             near = near[scores > -np.inf]
         return np.asarray(np.sort(near), np.int64) if len(near) >= count else None
+
+    def _with_tail(
+        self, found: Int64, vector: Float32, count: int, allowed: Allowed | None
+    ) -> Int64:
+        """The generation's columns, and the `count` nearest of the tail's."""
+        if not self.tail.columns:
+            return found
+        tail = flat.best(self._tail_scores(vector, allowed), count)
+        return np.asarray(np.concatenate([found, tail + self.base.columns]), np.int64)
 
     def _tail_scores(self, vector: Float32, allowed: Allowed | None) -> Float32:
         """[C]: of the tail's prefixes; -inf where one was removed or is not allowed."""
