@@ -19,13 +19,14 @@ import asyncio
 import itertools
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,13 +77,14 @@ def fill(path: Path, rows: int) -> None:
 
 
 @contextmanager
-def serving(path: Path) -> Iterator[int]:
+def serving(path: Path, workers: int = 1) -> Iterator[int]:
     """The port of a server as its own process."""
     code = "import sys; from clap_engine.cli import main; sys.exit(main())"
     roots = str(Path(str(clap_engine.__file__)).parents[1])
     environment = {**os.environ, "PYTHONPATH": roots}
     process = subprocess.Popen(
-        [sys.executable, "-c", code, "serve", "--collection", str(path), "--port", "0"],
+        [sys.executable, "-c", code, "serve", "--collection", str(path), "--port", "0",
+         "--workers", str(workers)],
         stderr=subprocess.PIPE, text=True, env=environment,
     )  # fmt: skip
     assert process.stderr is not None
@@ -95,6 +97,40 @@ def serving(path: Path) -> Iterator[int]:
         process.stderr.close()
 
 
+def request_of(text: str) -> bytes:
+    """One search, as it is sent."""
+    body = json.dumps({"text": text, "k": 10}).encode()
+    head = (
+        "POST /v1/search HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+        f"content-length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+class Blocking:
+    """One connection that is kept alive, asked by one caller that waits."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def ask(self, text: str) -> tuple[int, bytes]:
+        """(status, body) of one search."""
+        self._socket.sendall(request_of(text))
+        data = b""
+        while (end := data.find(b"\r\n\r\n")) < 0:
+            data += self._socket.recv(1 << 16)
+        head, body = data[:end], data[end + 4 :]
+        length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+        while len(body) < length:
+            body += self._socket.recv(1 << 16)
+        return int(head.split()[1]), body
+
+    def close(self) -> None:
+        """Close it."""
+        self._socket.close()
+
+
 class Connection:
     """One connection that is kept alive; opened anew where the server closed it."""
 
@@ -104,15 +140,10 @@ class Connection:
 
     async def ask(self, text: str) -> tuple[int, bytes]:
         """(status, body) of one search."""
-        body = json.dumps({"text": text, "k": 10}).encode()
-        head = (
-            "POST /v1/search HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
-            f"content-length: {len(body)}\r\n\r\n"
-        )
         if self._streams is None:
             self._streams = await asyncio.open_connection("127.0.0.1", self._port)
         reader, writer = self._streams
-        writer.write(head.encode() + body)
+        writer.write(request_of(text))
         found = await reader.readuntil(b"\r\n\r\n")
         length = int(found.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
         return int(found.split()[1]), await reader.readexactly(length)
@@ -190,17 +221,21 @@ async def load(port: int, rate: float, seconds: float, queries: Iterator[str]) -
     return outcome
 
 
-async def added(port: int, path: Path, calls: int, queries: Iterator[str]) -> dict[str, Any]:
-    """Medians of searches by the library and over HTTP, in blocks of ten in turn."""
-    connection, own, over = Connection(port), [], []
+def added(port: int, path: Path, calls: int, queries: Iterator[str]) -> dict[str, Any]:
+    """Medians of searches by the library and over HTTP, in blocks of ten in turn.
+
+    The client is a plain socket, so that what it takes itself is little.
+    """
+    own, over = [], []
     with (
+        closing(Blocking(port)) as connection,
         clap_engine.load(threads=1) as engine,
         engine.collection(path, read_only=True) as sounds,
     ):
         for _ in range(3 * BLOCK):
             text = next(queries)
             sounds.search(text)
-            await connection.ask(text)
+            connection.ask(text)
         while len(own) < calls:
             block = [next(queries) for _ in range(BLOCK)]
             for text in block:
@@ -209,7 +244,7 @@ async def added(port: int, path: Path, calls: int, queries: Iterator[str]) -> di
                 own.append(1e3 * (time.perf_counter() - start))
             for text in block:
                 start = time.perf_counter()
-                _, body = await connection.ask(text)
+                _, body = connection.ask(text)
                 over.append(1e3 * (time.perf_counter() - start))
             expected = [hit.key for hit in sounds.search(text).hits]
             assert [hit["key"] for hit in json.loads(body)["hits"]] == expected
@@ -233,14 +268,16 @@ def busy_s() -> tuple[float, float]:
     return used, own.user + own.system + children
 
 
-async def measure(port: int, path: Path, seconds: float) -> dict[str, Any]:
+async def measure(
+    port: int, path: Path, seconds: float, rated_s: float | None = None
+) -> dict[str, Any]:
     """All parts, one after the other."""
     queries = words()
     start, (used, own) = time.perf_counter(), busy_s()
-    found: dict[str, Any] = {"overhead": await added(port, path, 300, queries)}
+    found: dict[str, Any] = {"overhead": added(port, path, 300, queries)}
     best = max([await peak(port, callers, seconds / 2, queries) for callers in (2, 4, 6)])
     rate = RATED * best
-    rated = await load(port, rate, seconds, queries)
+    rated = await load(port, rate, rated_s or seconds, queries)
     over = await load(port, OVERLOAD * rate, seconds, queries)
     ended = time.perf_counter()
     after = await load(port, rate, RECOVERY_S + 2, queries)
@@ -273,15 +310,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="the HTTP face under load")
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--seconds", type=float, default=8.0, help="of each part")
+    parser.add_argument("--rated-seconds", type=float, help="of the rated load, if longer")
+    parser.add_argument("--workers", type=int, default=1, help="serving processes")
     parser.add_argument("--collection", type=Path, help="kept and used again")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = args.collection or Path(folder) / "load.clap"
         if not path.exists():
             fill(path, args.rows)
-        with serving(path) as port:
-            found = asyncio.run(measure(port, path, args.seconds))
-    print(json.dumps({"rows": args.rows, **found, "machine": machine.facts()}))
+        with serving(path, args.workers) as port:
+            found = asyncio.run(measure(port, path, args.seconds, args.rated_seconds))
+    print(
+        json.dumps(
+            {"rows": args.rows, "workers": args.workers, **found, "machine": machine.facts()}
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ class Call:
     """`with Call(...) as call:` holds a slot of the lane; what is noted is told at the end."""
 
     __slots__ = (
-        "_at_once", "_began_s", "_holds", "_lane", "_observer", "_verb", "_wait_s", "deadline",
-        "is_patient", "sizes", "stages_ms",
+        "_at_once", "_began_s", "_holds", "_lane", "_observer", "_told_as", "_verb", "_wait_s",
+        "deadline", "is_patient", "sizes", "stages_ms",
     )  # fmt: skip
 
     def __init__(
@@ -33,8 +33,13 @@ class Call:
         *,
         is_patient: bool = False,
         at_once: bool = True,
+        told_as: str | None = None,
     ) -> None:
-        """With `at_once` false the slot is taken by `take_turn`, after what needs none."""
+        """With `at_once` false the slot is taken by `take_turn`, after what needs none.
+
+        `told_as` is the lane in its event, where that is not the lane's own name.
+        """
+        self._told_as = told_as or lane.name
         self._at_once = at_once
         self.deadline = deadline
         self.is_patient = is_patient
@@ -52,14 +57,18 @@ class Call:
         return self._wait_s * 1e3
 
     def take_turn(self) -> None:
-        """Take a slot of the lane, after those who came before."""
+        """Take a slot of the lane, after those who came before; a second time it does nothing."""
         self.deadline.check()
+        if self._holds:
+            return
         self._wait_s += self._lane.enter(self.deadline, is_patient=self.is_patient)
         self._holds = True
 
     def give_way(self) -> None:
         """Between two parts of a long call: end if time is up, else let those who wait go first."""
         self.deadline.check()
+        if not self._holds:
+            return
         self._holds = False  # on an error the slot is gone
         self._wait_s += self._lane.give_way(self.deadline)
         self._holds = True
@@ -91,5 +100,5 @@ class Call:
         total_ms = (time.perf_counter() - self._began_s) * 1e3
         stages, sizes = dict(self.stages_ms), dict(self.sizes)
         self._observer.tell(
-            CallEvent(self._verb, self._lane.name, outcome, total_ms, self.wait_ms, stages, sizes)
+            CallEvent(self._verb, self._told_as, outcome, total_ms, self.wait_ms, stages, sizes)
         )

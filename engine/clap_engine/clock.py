@@ -24,6 +24,7 @@ class Clock:
     ) -> None:
         """`before` are stages that had ended already; the total includes them."""
         self.deadline = deadline or Deadline()
+        self.has_turn = False  # whether the request holds a slot of its embedder's lane of words
         self.ms = dict(before or {})
         self._before = sum(self.ms.values())
         self._start = self._last = time.perf_counter()

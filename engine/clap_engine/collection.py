@@ -16,8 +16,8 @@ from clap_engine import compaction, filters, folders, grain, marker, probes, tri
 from clap_engine.backups import BackupReport
 from clap_engine.catalogue import Catalogue
 from clap_engine.compaction import CompactReport
-from clap_engine.deadline import Deadline, Timeout
-from clap_engine.errors import CollectionError, NotFoundError
+from clap_engine.deadline import Deadline, InTime, Timeout
+from clap_engine.errors import CollectionError, DeadlineError, NotFoundError
 from clap_engine.events import told
 from clap_engine.ingest import AddReport, Embedder, Ingest, items
 from clap_engine.limits import DEFAULT_LIMITS, Limits
@@ -122,21 +122,29 @@ class Collection(Reading):
         self._writer.rebuild_if_due()
         return report
 
-    def put(self, clips: Sequence[NewClip]) -> None:
+    def put(self, clips: Sequence[NewClip], *, timeout_s: Timeout = None) -> None:
         """Store clips whose vectors are ready, in one durable commit; see ingest for what is due.
 
-        A clip whose key is there already is replaced.
+        A clip whose key is there already is replaced. On DeadlineError none of them is stored.
         """
-        writer = self._open_writer()
-        with self._writer.guard:
+        deadline = Deadline.of(timeout_s)
+        deadline.check()
+        writer = self._open_writer(deadline)
+        kept = [grain.kept(clip, writer.granularity) for clip in deadline.checked(clips)]
+        with self._writer.held(deadline):
             self._check_open()
-            writer.put([grain.kept(clip, writer.granularity) for clip in clips])
+            writer.put(InTime(kept, deadline))
         self._writer.rebuild_if_due()
 
-    def remove(self, key: str) -> bool:
-        """Remove a clip for good; False when there is none of that key."""
-        writer = self._open_writer()
-        with self._writer.guard:
+    def remove(self, key: str, *, timeout_s: Timeout = None) -> bool:
+        """Remove a clip for good; False when there is none of that key.
+
+        On DeadlineError it is still there.
+        """
+        deadline = Deadline.of(timeout_s)
+        deadline.check()
+        writer = self._open_writer(deadline)
+        with self._writer.held(deadline):
             self._check_open()
             was_there = isinstance(key, str) and writer.remove(key)
         if was_there:
@@ -169,6 +177,7 @@ class Collection(Reading):
         seed: int = 0,
         graph_s: float = 300.0,
         memory_bytes: int | None = None,
+        timeout_s: Timeout = None,
     ) -> TuneReport:
         """Measure which plan finds `target` of the true k best clips soonest, and keep it.
 
@@ -181,11 +190,17 @@ class Collection(Reading):
 
         The plan is durable before the index is rebuilt for it, which is done at once where the
         index lacks what the plan needs. Both are the collection's own: they outlive this process.
+
+        `timeout_s` is looked at between two parts of it, and graphs that would take longer are not
+        begun. On DeadlineError the plan before stays; where it is over once the new one is
+        durable, the index is rebuilt in the background.
         """
+        deadline = Deadline.of(timeout_s)
+        deadline.check()
         self._check_open()
         trials.checked(target, budget_ms, memory_bytes)
         checked(self._limits, k=k)
-        writer = self._open_writer()
+        writer = self._open_writer(deadline)
         view, search = self._states.refresh(), self._loans.now.search
         if not view.rows:
             raise CollectionError(f"{self.path} is empty; add sounds before it is tuned")
@@ -193,31 +208,39 @@ class Collection(Reading):
             asked = probes.sampled(self._states, view, self._embedder, seed)
         else:
             asked = probes.given(search.vectors(queries), seed)
+        deadline.check()
         dim = self._states.identity.dim
         rungs = getattr(self._embedder, "ladder", None) or tune.COARSE_DIMS
         report = tune.tune(
             view, asked, target=target, budget_ms=budget_ms, k=k, seed=seed,
-            ladder=(*rungs, dim), default=search.default_plan(view, k), graph_s=graph_s,
-            memory_bytes=memory_bytes, progress=progress or (lambda share, what: None),
+            ladder=(*rungs, dim), default=search.default_plan(view, k),
+            graph_s=graph_s if (left_s := deadline.remaining_s) is None else min(graph_s, left_s),
+            memory_bytes=memory_bytes, progress=deadline.following(progress),
         )  # fmt: skip
-        with self._writer.guard:
+        with self._writer.held(deadline):
             self._check_open()
             writer.put_tuning(report.tuning)
         # What is being built was begun for the plan before.
         if tune.is_short_of(view, report.tuning) or self._writer.is_rebuilding:
-            self._writer.rebuild()
+            try:
+                self._writer.rebuild(deadline)
+            except DeadlineError:
+                self._writer.rebuild_soon()
         return report
 
-    def rebuild(self, *, wait: bool = True) -> int:
+    def rebuild(self, *, wait: bool = True, timeout_s: Timeout = None) -> int:
         """Write a new generation of the derived files from what is committed now; its number.
 
         Searches, adds and removals go on meanwhile. With `wait=False` it is written in the
         background, as is done where more than 5 % of the windows are not in one; the number is
-        then that of the generation that serves until it is there.
+        then that of the generation that serves until it is there. On DeadlineError nothing was
+        replaced.
         """
-        self._open_writer()
+        deadline = Deadline.of(timeout_s)
+        deadline.check()
+        self._open_writer(deadline)
         if wait:
-            return self._writer.rebuild()
+            return self._writer.rebuild(deadline)
         self._writer.rebuild_soon()
         return self._states.refresh().number
 
@@ -233,7 +256,7 @@ class Collection(Reading):
     def __enter__(self) -> Collection:
         return self
 
-    def _open_writer(self) -> Catalogue:
+    def _open_writer(self, deadline: Deadline | None = None) -> Catalogue:
         """The writing connection; the first call takes the lock."""
         self._check_open()
-        return self._writer.open()
+        return self._writer.open(deadline)

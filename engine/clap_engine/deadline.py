@@ -10,12 +10,29 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol, TypeVar, overload
 
 from clap_engine.errors import DeadlineError
 
 T = TypeVar("T")
+
+
+# How often it is looked at while a lock is waited for, which no cancelling wakes.
+_LOOK_S = 0.05
+
+
+class Lockable(Protocol):
+    """A lock of threading."""
+
+    def acquire(self, blocking: bool = ..., timeout: float = ...) -> bool:
+        """Take it; whether that was possible in time."""
+        ...
+
+    def release(self) -> None:
+        """Give it back."""
+        ...
 
 
 class Deadline:
@@ -42,6 +59,18 @@ class Deadline:
     def of(cls, timeout: Timeout) -> Deadline:
         """The deadline itself, or a new one that begins now."""
         return timeout if isinstance(timeout, Deadline) else cls(timeout)
+
+    def part(self, timeout_s: float | None = None) -> Deadline:
+        """One with seconds of its own, which is over when this one is; for as long as that is kept.
+
+        Cancelling it leaves this one as it is.
+        """
+        left_s = self.remaining_s
+        if timeout_s is None or (left_s is not None and left_s < timeout_s):
+            timeout_s = left_s
+        found = Deadline(timeout_s)
+        self.watch(found.cancel)
+        return found
 
     @property
     def remaining_s(self) -> float | None:
@@ -73,6 +102,32 @@ class Deadline:
             self.check()
             yield item
 
+    def following(
+        self, progress: Callable[[float, str], None] | None = None
+    ) -> Callable[[float, str], None]:
+        """The same progress, which ends what tells of it once this is over."""
+
+        def told(share: float, what: str) -> None:
+            self.check()
+            if progress is not None:
+                progress(share, what)
+
+        return told
+
+    @contextmanager
+    def holding(self, lock: Lockable) -> Iterator[None]:
+        """The lock for the length of the block; DeadlineError where it is not free in time."""
+        is_held = False
+        while not is_held:
+            left_s = self.remaining_s
+            is_held = lock.acquire(timeout=_LOOK_S if left_s is None else min(left_s, _LOOK_S))
+            if not is_held:
+                self.check()
+        try:
+            yield
+        finally:
+            lock.release()
+
     def cancel(self) -> None:
         """End it now, from any thread; what waits for a turn is woken."""
         with self._guard:
@@ -99,10 +154,37 @@ class Deadline:
 Timeout = float | Deadline | None
 
 
-def within(embedder: T, deadline: Deadline, *, is_patient: bool = False) -> T:
+class InTime(Sequence[T]):
+    """The same items; going through them ends once there is no time left."""
+
+    def __init__(self, items: Sequence[T], deadline: Deadline) -> None:
+        self._items, self._deadline = items, deadline
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @overload
+    def __getitem__(self, at: int) -> T: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[T]: ...
+    def __getitem__(self, at: int | slice) -> T | Sequence[T]:
+        self._deadline.check()
+        return self._items[at]
+
+    def __iter__(self) -> Iterator[T]:
+        return self._deadline.checked(self._items)
+
+
+def within(
+    embedder: T, deadline: Deadline, *, is_patient: bool = False, has_turn: bool = False
+) -> T:
     """The embedder for the length of one call, where it can end one; else as it is.
 
-    With `is_patient` it waits for its turn however many wait already.
+    With `is_patient` it waits for its turn however many wait already; with `has_turn` the caller
+    holds a slot of its `words` lane, in which texts are embedded then.
     """
     bind: Callable[..., T] | None = getattr(embedder, "within", None)
-    return embedder if bind is None else bind(deadline, is_patient=is_patient)
+    if bind is None:
+        return embedder
+    turn = {"has_turn": True} if has_turn else {}
+    return bind(deadline, is_patient=is_patient, **turn)

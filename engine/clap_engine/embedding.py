@@ -61,6 +61,13 @@ class Embedding:
         }
         self._pid = os.getpid()
 
+    @property
+    def words(self) -> Lane:
+        """The lane of texts and of the searches for them, also where the towers are of no use."""
+        if os.getpid() != self._pid:
+            self._renew()
+        return self.lanes["text"]
+
     def forget_texts(self) -> None:
         """Compute every text anew from now on."""
         self.cache = VectorCache()
@@ -166,10 +173,12 @@ class Within:
     """The embedder for the length of one call: all that it does ends by the same deadline.
 
     With `is_patient` it waits for its turn however many wait: whoever works through a list of
-    sounds is slowed down by overload, not ended.
+    sounds is slowed down by overload, not ended. With `has_turn` texts need no turn of their own.
     """
 
-    def __init__(self, embedding: Embedding, deadline: Deadline, is_patient: bool) -> None:
+    def __init__(
+        self, embedding: Embedding, deadline: Deadline, is_patient: bool, has_turn: bool = False
+    ) -> None:
         manifest = embedding.towers.bundle.manifest
         self.bundle_id = manifest.id
         self.revision = manifest.revision
@@ -179,6 +188,7 @@ class Within:
         self._embedding = embedding
         self._deadline = deadline
         self._is_patient = is_patient
+        self._has_turn = has_turn
 
     def embed_text(self, texts: list[str]) -> Float32:
         """N texts -> [N, D] unit rows."""
@@ -199,5 +209,6 @@ class Within:
     def _call(self, verb: str, lane: str) -> Call:
         self._embedding.check_open()
         return Call(
-            verb, self._embedding.lanes[lane], self._deadline, SILENT, is_patient=self._is_patient
-        )
+            verb, self._embedding.lanes[lane], self._deadline, SILENT,
+            is_patient=self._is_patient, at_once=not (self._has_turn and lane == "text"),
+        )  # fmt: skip

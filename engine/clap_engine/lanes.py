@@ -7,6 +7,7 @@ Knows nothing about what the calls do.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -104,22 +105,22 @@ class Lane:
         if self._queue:
             waiter = self._queue.popleft()
             waiter.has_slot = True
-            waiter.woken.set()
+            waiter.wake()
         else:
             self._free += 1
 
     def _wait(self, waiter: _Waiter, deadline: Deadline) -> float:
         began_s = time.perf_counter()
-        deadline.watch(waiter.woken.set)
+        deadline.watch(waiter.wake)
         try:
             while not waiter.has_slot:  # a wait may end a moment too soon
-                waiter.woken.wait(deadline.remaining_s)
+                waiter.wait(deadline.remaining_s)
                 deadline.check()
         except BaseException:  # also Ctrl-C: nobody may keep a slot that is not used
             self._withdraw(waiter)
             raise
         finally:
-            deadline.unwatch(waiter.woken.set)
+            deadline.unwatch(waiter.wake)
         return time.perf_counter() - began_s
 
     def _withdraw(self, waiter: _Waiter) -> None:
@@ -131,10 +132,18 @@ class Lane:
 
 
 class _Waiter:
-    """One call in the queue."""
+    """One call in the queue. It waits for a bare lock: an Event takes ten times as long to wake."""
 
-    __slots__ = ("has_slot", "woken")
+    __slots__ = ("_bell", "has_slot")
 
     def __init__(self) -> None:
-        self.woken = threading.Event()
+        self._bell = threading.Lock()
+        self._bell.acquire()
         self.has_slot = False
+
+    def wake(self) -> None:
+        with contextlib.suppress(RuntimeError):  # it was woken already
+            self._bell.release()
+
+    def wait(self, seconds: float | None) -> None:
+        self._bell.acquire(timeout=-1 if seconds is None else min(seconds, threading.TIMEOUT_MAX))

@@ -94,6 +94,12 @@ def terms_of(query: Any) -> tuple[Term, ...]:
     )
 
 
+def has_sound(query: Any) -> bool:
+    """Whether a sound must be embedded for it."""
+    terms = query.terms if isinstance(query, Query) else (query,)
+    return any(isinstance(term, Clip) for term in terms)
+
+
 def _scaled(term: Term, factor: float) -> Term:
     for number in (factor, term.weight):
         is_number = isinstance(number, (int, float)) and not isinstance(number, bool)

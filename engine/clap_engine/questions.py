@@ -108,7 +108,7 @@ class Resolver:
 
     def _texts(self, texts: list[str], clock: Clock) -> Float32:
         """[N, D]."""
-        embedder = within(self._needed(), clock.deadline)
+        embedder = within(self._needed(), clock.deadline, has_turn=clock.has_turn)
         if self._is_timed:
             rows, stages = embedder.embed_text_timed(texts)  # type: ignore[attr-defined]
             clock.split(stages)

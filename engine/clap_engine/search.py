@@ -33,13 +33,15 @@ from clap_engine.lanes import Lane
 from clap_engine.limits import DEFAULT_LIMITS, Limits
 from clap_engine.live_recall import LiveRecall
 from clap_engine.planner import Counts, Plan
-from clap_engine.query import AnyQuery
+from clap_engine.query import AnyQuery, has_sound
 from clap_engine.questions import Question, Resolver
 from clap_engine.records import Label
 from clap_engine.request import CANDIDATES_MAX, Request
 from clap_engine.rungs import Best, Scope, Stage, gather
 from clap_engine.states import States
 
+# What json.loads calls, for a text that begins with its object.
+_parse = json.JSONDecoder().raw_decode
 # A hit may be removed between ranking and reading its record; then the search starts again.
 _OPTIMISTIC_TRIES = 3
 # Scores of many queries that are held at a time: 64 MB.
@@ -110,7 +112,10 @@ class Search:
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         slots = limits.max_in_flight or max(2, usable_cores())
-        self._lane = Lane("search", slots, limits.max_waiting)
+        # Words and the search for them share a turn: more than there are cores only disturb.
+        shared: Lane | None = getattr(embedder, "words", None)
+        self._is_shared = shared is not None
+        self._lane = shared or Lane("search", slots, limits.max_waiting)
         self._observer: Observer = getattr(embedder, "observer", None) or Observer()
         self._recall = LiveRecall(self._observer)
         self._states = states
@@ -125,6 +130,9 @@ class Search:
         """The best clips for one query."""
         clock = Clock(deadline=request.deadline)
         with self._call("search", request) as call:
+            if self._is_shared and not has_sound(query):
+                self._take_turn(call, clock)
+                clock.has_turn = True
             (question,) = self._resolver.questions([query], clock)
             self._take_turn(call, clock)
             result = self._repeated(question, request, clock)
@@ -197,11 +205,14 @@ class Search:
 
     def _call(self, verb: str, request: Request) -> Call:
         """A call that embeds first, in the lanes of its embedder, and then takes its turn here."""
-        return Call(verb, self._lane, request.deadline, self._observer, at_once=False)
+        return Call(
+            verb, self._lane, request.deadline, self._observer, at_once=False, told_as="search"
+        )
 
     def _take_turn(self, call: Call, clock: Clock) -> None:
+        before = call.wait_ms
         call.take_turn()
-        if call.wait_ms:
+        if call.wait_ms > before:
             clock.lap("wait")
 
     def vectors(self, queries: Sequence[AnyQuery]) -> Float32:
@@ -251,6 +262,7 @@ class Search:
             tuning=self._states.tuning,
             counts=_counts(scope.view),
             graph_dim=scope.view.graph_dim,
+            has_lists=scope.has_lists,
         )  # fmt: skip
 
     def _answer(
@@ -371,20 +383,19 @@ def _hits(
     background: tuple[float, float] | None,
 ) -> tuple[Hit, ...]:
     spans = view.spans(ranked.places[[group.kept for group in groups]])
-    return tuple(
-        Hit(
-            ranked.labels[group.kept].key,
-            score := float(ranked.scores[group.kept]),
-            calibrated(score, background),
-            *span,
-            _metadata(ranked.labels[group.kept].metadata),
-            tuple(ranked.labels[i].key for i in group.folded),
-        )
-        for group, span in zip(groups, spans, strict=True)
-    )
+    labels, scores = ranked.labels, ranked.scores.tolist()
+    hits = []
+    for group, (start_s, end_s) in zip(groups, spans, strict=True):
+        label, score = labels[group.kept], scores[group.kept]
+        folded = tuple(labels[i].key for i in group.folded) if group.folded else ()
+        share = calibrated(score, background)
+        hits.append(Hit(label.key, score, share, start_s, end_s, _metadata(label.metadata), folded))
+    return tuple(hits)
 
 
 def _metadata(text: str) -> dict[str, Any]:
     """What a caller stored; most store nothing, and that need not be parsed."""
-    found: dict[str, Any] = {} if text == "{}" else json.loads(text)
+    if text == "{}":
+        return {}
+    found: dict[str, Any] = _parse(text)[0] if text.startswith("{") else json.loads(text)
     return found

@@ -99,6 +99,7 @@ def tune(arguments: argparse.Namespace) -> int:
             seed=arguments.seed,
             graph_s=arguments.graph_s,
             memory_bytes=None if arguments.memory is None else int(1e6 * arguments.memory),
+            timeout_s=arguments.timeout_s,
         )
     if arguments.json:
         report.print_json({"collection": arguments.collection, **asdict(found)})

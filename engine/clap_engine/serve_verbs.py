@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,13 @@ def add_arguments(command: Any) -> None:
     command.add_argument("--api-key-file", metavar="FILE",
                          help="keys, one a line (default: CLAP_ENGINE_API_KEY)")  # fmt: skip
     command.add_argument("--sounds", metavar="ROOT", help="play clips from below this folder")
+    command.add_argument("--workers", type=_count, default=1, metavar="N",
+                         help="processes that serve; over a snapshot they share its memory "
+                              "(default: 1)")  # fmt: skip
     command.add_argument("--workers-decode", type=_count, default=1, metavar="N",
                          help="processes that decode sounds (default: 1)")  # fmt: skip
     command.add_argument("--text-threads", type=_count, default=2, metavar="N",
-                         help="requests in words that run at a time (default: 2)")  # fmt: skip
+                         help="words at a time, in each process (default: 2)")  # fmt: skip
     command.add_argument("--max-body-mb", type=_count, default=32, metavar="N",
                          help="largest request (default: 32)")  # fmt: skip
     command.add_argument("--max-duration-s", type=_count, default=300, metavar="S",
@@ -51,19 +55,20 @@ def serve(arguments: argparse.Namespace) -> int:
         ) from error
     from clap_engine import loading
     from clap_engine.serve import server
-    from clap_engine.serve.settings import Settings
+    from clap_engine.serve.settings import TEXT_PATIENCE, Settings
 
+    threads = arguments.text_threads
     settings = Settings(
         host=arguments.host,
         port=arguments.port,
+        workers=arguments.workers,
         api_keys=_keys(arguments.api_key_file),
         sounds_root=_folder(arguments.sounds),
         max_body_bytes=arguments.max_body_mb * _MB,
         max_duration_s=float(arguments.max_duration_s),
-        text_threads=arguments.text_threads,
-        text_waiting=12 * arguments.text_threads,
+        text_threads=threads,
+        text_patience=replace(TEXT_PATIENCE, crowded=4 * threads, most=120 * threads),
         audio_threads=arguments.workers_decode,
-        audio_waiting=4 * arguments.workers_decode,
         decode_workers=arguments.workers_decode,
     )
     server.check_settings(settings)

@@ -10,11 +10,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from clap_engine import marker, planner, storage
 from clap_engine.catalogue import Catalogue
+from clap_engine.deadline import Deadline
 from clap_engine.errors import ClosedError, CollectionError, LockedError
 from clap_engine.folders import LOCK
 from clap_engine.states import DATABASE, States
@@ -56,13 +58,13 @@ class Writer:
         self._closing = threading.Event()  # ends a rebuild that somebody waits for
         self._removals = 0
 
-    def open(self) -> Catalogue:
+    def open(self, deadline: Deadline | None = None) -> Catalogue:
         """The writing connection; the first call takes the lock."""
         if self._read_only and marker.is_marked(self._folder):
             raise marker.refusal(self._folder)
         if self._read_only:
             raise CollectionError(f"{self._folder} is open with read_only=True; open it without")
-        with self.guard:
+        with (deadline or Deadline()).holding(self.guard):
             if self._catalogue is None:
                 self._lock.acquire()
                 try:
@@ -80,16 +82,23 @@ class Writer:
         """Whether a generation is being built now."""
         return self._building.locked()
 
-    def rebuild(self) -> int:
+    def rebuild(self, deadline: Deadline | None = None) -> int:
         """Write a new generation from what is committed now, in this thread; its number.
 
         One that is under way in the background ends: what it would publish is older.
         """
-        catalogue = self.open()
+        catalogue, deadline = self.open(deadline), deadline or Deadline()
         if (run := self._run) is not None:
             run.end()
-        with self._building:
-            return self._build(catalogue, self._closing)
+        with deadline.holding(self._building):
+            return self._build(catalogue, self._closing, deadline=deadline)
+
+    @contextmanager
+    def held(self, deadline: Deadline) -> Iterator[None]:
+        """The guard, if it is to be had in time."""
+        with deadline.holding(self.guard):
+            deadline.check()
+            yield
 
     def rebuild_if_due(self) -> None:
         """Begin a new generation in the background where the tail has grown too long."""
@@ -204,9 +213,16 @@ class Writer:
         return True
 
     def _build(
-        self, catalogue: Catalogue, stop: threading.Event, *, with_graph: bool = True
+        self,
+        catalogue: Catalogue,
+        stop: threading.Event,
+        *,
+        with_graph: bool = True,
+        deadline: Deadline | None = None,
     ) -> int:
         def check() -> None:
+            if deadline is not None:
+                deadline.check()
             if stop.is_set() or not _is_awaited():
                 raise ClosedError(
                     f"the rebuild of {self._folder} was ended; its older derived files serve on"

@@ -39,7 +39,7 @@ WINDOW = round(RATE_HZ * WINDOW_S)
 CLIP = (noise(1, 3 * WINDOW), RATE_HZ)
 SOON_S = 20.0
 # What the package itself calls on an engine.
-INNER = {"calibration", "embed_text_timed", "forget_prompts", "known_text", "within"}
+INNER = {"calibration", "embed_text_timed", "forget_prompts", "known_text", "within", "words"}
 
 
 @pytest.fixture(scope="module")

@@ -5,16 +5,33 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from typing import cast
 
 import anyio
 import pytest
 
-from clap_engine.errors import OverloadedError
-from clap_engine.serve.admission import Budget, Lane
+from clap_engine.deadline import Deadline
+from clap_engine.errors import ClosedError, DeadlineError, OverloadedError
+from clap_engine.serve.admission import Budget, Lane, Patience
+from clap_engine.serve.crowd import Crowd
 
 
-def _lane(threads: int, waiting: int, *, crowded_s: float = 30.0, stale_s: float = 60.0) -> Lane:
-    return Lane("test", threads, waiting, crowded_s=crowded_s, stale_s=stale_s)
+class Told(Crowd):
+    """Crowded or not, as a test says."""
+
+    is_there = False
+
+    def __init__(self, is_there: bool) -> None:
+        super().__init__(1.0)
+        self.is_there = is_there
+
+
+def _lane(
+    threads: int, waiting: int, *, stale_s: float = 60.0, most: int | None = None,
+    is_crowded: bool = True,
+) -> Lane:  # fmt: skip
+    patience = Patience(waiting, waiting if most is None else most, stale_s)
+    return Lane("test", threads, patience, Told(is_crowded))
 
 
 def _run(work: Callable[[], Awaitable[None]]) -> None:
@@ -30,8 +47,7 @@ async def _until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.001)
 
 
-def test_what_is_one_too_many_refuses_the_oldest_that_waits() -> None:
-    """It has waited longest; those that run are never given up."""
+def test_what_is_one_too_many_is_refused_and_what_waits_is_served_in_order() -> None:
     lane, gate, done = _lane(2, 3), threading.Event(), []
 
     def work_of(number: int) -> int:
@@ -46,36 +62,43 @@ def test_what_is_one_too_many_refuses_the_oldest_that_waits() -> None:
             await asyncio.sleep(0)  # it is in its lane
             await _until(lambda: lane._running == min(2, len(tasks)))
         assert lane.in_flight == 5
+        with pytest.raises(OverloadedError):
+            lane.check_room()
         gate.set()
         found = await asyncio.gather(*tasks, return_exceptions=True)
-        assert [one for one in found if isinstance(one, int)] == [0, 1, 4, 5, 6]
-        for number in (2, 3):
+        assert [one for one in found if isinstance(one, int)] == list(range(5))
+        for number in (5, 6):
             with pytest.raises(OverloadedError, match="no more are allowed"):
-                raise found[number]
+                raise cast(OverloadedError, found[number])
         assert lane.in_flight == 0
+        lane.check_room()
 
     _run(work)
-    assert sorted(done) == [0, 1, 4, 5, 6]
+    assert sorted(done) == list(range(5))
     lane.close()
 
 
-@pytest.mark.parametrize(("crowded_s", "expected"), [(30.0, [0, 1, 2, 3]), (-1.0, [3, 2, 1, 0])])
-def test_in_a_crowd_the_newest_goes_first_and_otherwise_the_oldest(
-    crowded_s: float, expected: list[int]
-) -> None:
-    lane, gate = _lane(1, 9, crowded_s=crowded_s), threading.Event()
+def test_where_it_becomes_crowded_the_queue_is_cut_to_its_newest() -> None:
+    """They have hardly waited; the oldest have waited in vain."""
+    told = Told(False)
+    lane, gate = Lane("test", 1, Patience(2, 9, 60.0), told), threading.Event()
     order: list[int] = []
 
     async def work() -> None:
         first = asyncio.ensure_future(lane.run(gate.wait, 30))
         await _until(lambda: lane._running == 1)
-        rest = [asyncio.ensure_future(lane.run(order.append, i)) for i in range(4)]
-        await _until(lambda: lane.in_flight == 5)
+        rest = [asyncio.ensure_future(lane.run(order.append, i)) for i in range(6)]
+        await _until(lambda: lane.in_flight == 7)
+        lane.check_room()
+        told.is_there = True
+        with pytest.raises(OverloadedError):
+            await lane.run(order.append, 6)
         gate.set()
-        await asyncio.gather(first, *rest)
+        found = await asyncio.gather(first, *rest, return_exceptions=True)
+        assert [isinstance(one, OverloadedError) for one in found[1:]] == [True] * 4 + [False] * 2
 
     _run(work)
-    assert order == expected
+    assert order == [4, 5]
     lane.close()
 
 
@@ -142,6 +165,117 @@ def test_failures_and_cancellations_give_their_place_back() -> None:
 
     _run(work)
     lane.close()
+
+
+def test_a_pause_is_waited_for() -> None:
+    """Law: without a crowd as many as `most` wait, and are served in order."""
+    lane, gate = _lane(1, 2, most=8, is_crowded=False), threading.Event()
+    order: list[int] = []
+
+    async def work() -> None:
+        first = asyncio.ensure_future(lane.run(gate.wait, 30))
+        await _until(lambda: lane._running == 1)
+        rest = [asyncio.ensure_future(lane.run(order.append, i)) for i in range(8)]
+        await _until(lambda: lane.in_flight == 9)
+        gate.set()
+        await asyncio.gather(first, *rest)
+
+    _run(work)
+    assert order == list(range(8))
+    lane.close()
+
+
+def test_what_was_called_off_is_not_begun() -> None:
+    lane, gate, left = _lane(1, 9), threading.Event(), Deadline()
+
+    async def work() -> None:
+        first = asyncio.ensure_future(lane.run(gate.wait, 30))
+        await _until(lambda: lane._running == 1)
+        begun: list[int] = []
+        waits = asyncio.ensure_future(lane.run(begun.append, 1, until=left))
+        stays = asyncio.ensure_future(lane.run(begun.append, 2, until=Deadline()))
+        await _until(lambda: lane.in_flight == 3)
+        left.cancel()
+        gate.set()
+        with pytest.raises(DeadlineError):
+            await waits
+        await stays
+        await first
+        assert begun == [2]
+
+    _run(work)
+    lane.close()
+
+
+def test_a_closed_lane_refuses_and_has_ended() -> None:
+    lane = _lane(2, 9)
+
+    async def work() -> None:
+        assert await lane.run(lambda: 3) == 3
+        await asyncio.to_thread(lane.close)
+        with pytest.raises(ClosedError):
+            await lane.run(print)
+
+    _run(work)
+    assert not any(thread.is_alive() for thread in lane._threads)
+
+
+# Crowds
+
+
+def test_a_pause_at_the_rated_load_is_no_crowd_and_four_times_the_load_is() -> None:
+    """10 can be done in a look; 7 come, then nothing is done for half a second, then 28 come."""
+    crowd, now_s = Crowd(0.1), 1000.0
+
+    def second(came: int, done: int, is_many: bool) -> None:
+        nonlocal now_s
+        for _ in range(10):
+            for _ in range(came):
+                crowd.came(now_s, is_many)
+            for _ in range(done):
+                crowd.done(now_s, is_many, 0.01)
+            now_s += 0.1
+
+    second(7, 7, False)
+    assert not crowd.is_there
+    for _ in range(5):
+        for _ in range(7):
+            crowd.came(now_s, True)
+        now_s += 0.1
+    crowd.done(now_s, True, 0.5)
+    assert not crowd.is_there
+    second(7, 10, False)
+    second(28, 10, True)
+    assert bool(crowd.is_there)
+    second(7, 10, False)
+    assert not crowd.is_there
+
+
+def test_a_few_at_once_after_a_quiet_time_are_no_crowd() -> None:
+    crowd = Crowd(0.1, threads=2)
+    for look in range(50):
+        crowd.came(1000 + look, is_many=False)
+        crowd.done(1000 + look, False, 0.005)
+    for _ in range(30):
+        crowd.came(1051.0, is_many=True)
+    assert not crowd.is_there
+
+
+def test_a_queue_that_does_not_end_is_a_crowd() -> None:
+    crowd = Crowd(0.1)
+    for look in range(20):
+        crowd.came(1000 + look / 10, is_many=True)
+        crowd.done(1000 + look / 10, True, 0.1)
+    assert bool(crowd.is_there)
+    crowd.done(1003.0, False, 0.1)
+    assert not crowd.is_there
+
+
+def test_nothing_is_a_crowd_before_anything_was_done() -> None:
+    crowd = Crowd(0.1)
+    for _ in range(1000):
+        crowd.came(1000.0, is_many=False)
+    assert not crowd.is_there
 
 
 def test_one_lane_does_not_wait_for_another() -> None:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import hmac
 import time
+from collections.abc import Callable, Mapping
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from clap_engine.errors import OverloadedError
 from clap_engine.serve.metrics import Metrics
 from clap_engine.serve.replies import RequestError, failure
 from clap_engine.serve.settings import LOOPBACK, Settings
@@ -32,8 +34,16 @@ _SECURITY = tuple((name.encode(), value.encode()) for name, value in SECURITY.it
 class Gate:
     """ASGI middleware."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: Settings,
+        metrics: Metrics,
+        check_room: Mapping[str, Callable[[], None]],
+    ) -> None:
+        """`check_room` of a path raises OverloadedError where nothing needs to be read at all."""
         self._app = app
+        self._check_room = check_room
         self._metrics = metrics
         self._keys = tuple(key.encode() for key in settings.api_keys)
         # A page of another site can make its name point here (DNS rebinding) and so read what a
@@ -57,7 +67,7 @@ class Gate:
 
         try:
             self._check(scope)
-        except RequestError as refusal:
+        except (RequestError, OverloadedError) as refusal:
             await failure(refusal)(scope, receive, sent)
         else:
             await self._app(scope, receive, sent)
@@ -76,8 +86,12 @@ class Gate:
                     status=421, code="unknown_host", headers={"connection": "close"},
                 )  # fmt: skip
         path = scope["path"]
-        if not self._keys or path in OPEN or path.startswith(PAGE):
-            return
+        if self._keys and path not in OPEN and not path.startswith(PAGE):
+            self._check_key(headers)
+        if path in self._check_room:
+            self._check_room[path]()
+
+    def _check_key(self, headers: Headers) -> None:
         kind, _, given = headers.get("authorization", "").partition(" ")
         # Every key is compared, in constant time: how long it takes says nothing.
         matches = [hmac.compare_digest(given.strip().encode(), key) for key in self._keys]

@@ -22,15 +22,24 @@ from clap_engine.collection import Collection
 from clap_engine.engine import Engine
 from clap_engine.serve import openapi, schemas
 from clap_engine.serve.access import Gate
-from clap_engine.serve.metrics import Metrics
+from clap_engine.serve.metrics import Metrics, Tally
 from clap_engine.serve.replies import RequestError, failure
 from clap_engine.serve.routes import Routes
 from clap_engine.serve.service import Service
 from clap_engine.serve.settings import Settings
 
 
-def app_of(engine: Engine, sounds: Collection, settings: Settings) -> Starlette:
-    """The application; engine and collection stay the caller's, to close after it."""
+def app_of(
+    engine: Engine,
+    sounds: Collection,
+    settings: Settings,
+    tally: Tally | None = None,
+    place: int = 0,
+) -> Starlette:
+    """The application; engine and collection stay the caller's, to close after it.
+
+    Where several processes serve, they share `tally`, each counting in its `place`.
+    """
     shapes = {**schemas.requests_of(engine, settings), **schemas.responses()}
     api = openapi.page(shapes, __version__, needs_key=bool(settings.api_keys))
     service = Service(engine, sounds, settings)
@@ -48,7 +57,9 @@ def app_of(engine: Engine, sounds: Collection, settings: Settings) -> Starlette:
             "clap_collection_clips": (
                 "Clips in the collection.", lambda: float(service.count_clips()),
             ),
-        }
+        },
+        tally,
+        place,
     )  # fmt: skip
     routes = Routes(service, settings, metrics, api)
 
@@ -64,7 +75,9 @@ def app_of(engine: Engine, sounds: Collection, settings: Settings) -> Starlette:
 
     return Starlette(
         routes=routes.all(),
-        middleware=[Middleware(Gate, settings=settings, metrics=metrics)],
+        middleware=[
+            Middleware(Gate, settings=settings, metrics=metrics, check_room=routes.check_room())
+        ],
         exception_handlers={HTTPException: _http_failure},
         lifespan=lifespan,
     )

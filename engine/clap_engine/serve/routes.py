@@ -8,7 +8,7 @@ Knows nothing about how answers are found.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from functools import wraps
+from functools import partial, wraps
 from importlib import resources
 from typing import Any
 
@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from clap_engine.serve import playback
+from clap_engine.serve import leaving, playback
 from clap_engine.serve.admission import Lane
 from clap_engine.serve.bodies import Bodies
 from clap_engine.serve.checking import check
@@ -47,16 +47,14 @@ class Routes:
         self._api = to_json(api)
         self._schemas: Mapping[str, Any] = api["components"]["schemas"]
         self._bodies = Bodies(settings)
-        self.text = Lane(
-            "text", settings.text_threads, settings.text_waiting,
-            crowded_s=settings.text_crowded_s, stale_s=settings.text_stale_s,
-        )  # fmt: skip
-        self.audio = Lane(
-            "audio", settings.audio_threads, settings.audio_waiting,
-            crowded_s=settings.audio_crowded_s, stale_s=settings.audio_stale_s,
-        )  # fmt: skip
+        self.text = Lane("text", settings.text_threads, settings.text_patience)
+        self.audio = Lane("audio", settings.audio_threads, settings.audio_patience)
         folder = resources.files("clap_engine.serve") / "page"
         self._page = {name: (folder / name).read_bytes() for name in PAGE}
+
+    def check_room(self) -> dict[str, Callable[[], None]]:
+        """By path, what refuses a request before its body is read; most of these are in words."""
+        return dict.fromkeys(("/v1/search", "/v1/embeddings"), self.text.check_room)
 
     def all(self) -> list[BaseRoute]:
         """Each path with its handler."""
@@ -87,8 +85,8 @@ class Routes:
         """Texts, or sounds as data URIs."""
         async with self._bodies.json(request, self._schemas["EmbeddingsRequest"]) as body:
             if body.get("modality") == "audio":
-                return await self.audio.run(_sent, self._service.embed_uris, body)
-            return await self.text.run(_sent, self._service.embed_texts, body)
+                return await self._answer(request, self.audio, self._service.embed_uris, body)
+            return await self._answer(request, self.text, self._service.embed_texts, body)
 
     async def audio_embeddings(self, request: Request) -> Response:
         """The files of a form."""
@@ -96,18 +94,19 @@ class Routes:
             options = _options(form.fields, self._schemas["AudioForm"])
             if not form.files:
                 raise RequestError("the form has no file; send one called file", param="file")
-            return await self.audio.run(_sent, self._service.embed_files, form.files, options)
+            work = self._service.embed_files
+            return await self._answer(request, self.audio, work, form.files, options)
 
     async def search(self, request: Request) -> Response:
         """Words, a sound, a stored clip, and what they shall not be."""
         async with self._bodies.json(request, self._schemas["SearchRequest"]) as body:
             lane = self.audio if "audio" in body else self.text
-            return await lane.run(_sent, self._service.search, body)
+            return await self._answer(request, lane, self._service.search, body)
 
     async def classify(self, request: Request) -> Response:
         """Labels for a sound."""
         async with self._bodies.json(request, self._schemas["ClassifyRequest"]) as body:
-            return await self.audio.run(_sent, self._service.classify, body)
+            return await self._answer(request, self.audio, self._service.classify, body)
 
     async def models(self, request: Request) -> Response:
         """The one model."""
@@ -155,6 +154,13 @@ class Routes:
         if name not in PAGE:
             raise RequestError("there is no such file", status=404, code="not_found")
         return Response(self._page[name], media_type=PAGE[name])
+
+    async def _answer(
+        self, request: Request, lane: Lane, work: Callable[..., Any], *given: Any
+    ) -> Response:
+        """`work(..., until=deadline)` as JSON, for as long as the client is there."""
+        with leaving.watched(request.scope) as until:
+            return await lane.run(_sent, partial(work, until=until), *given, until=until)
 
 
 def _sent(work: Callable[..., Any], *arguments: Any) -> Response:

@@ -18,7 +18,9 @@ from clap_engine.collection import Collection
 from clap_engine.engine import Engine
 from clap_engine.errors import CollectionError
 from clap_engine.serve.app import app_of
-from clap_engine.serve.protocol import protocol_of
+from clap_engine.serve.fleet import Fleet, Lifeline
+from clap_engine.serve.metrics import Tally
+from clap_engine.serve.protocol import MAX_HEAD_BYTES, protocol_of
 from clap_engine.serve.settings import Settings
 
 
@@ -43,11 +45,18 @@ class Server(uvicorn.Server):
             self.on_ready()
 
 
-def server_of(engine: Engine, sounds: Collection, settings: Settings) -> Server:
-    """The server, not yet running."""
+def server_of(
+    engine: Engine,
+    sounds: Collection,
+    settings: Settings,
+    tally: Tally | None = None,
+    place: int = 0,
+) -> Server:
+    """The server, not yet running; see `app_of`."""
     config = uvicorn.Config(
-        app_of(engine, sounds, settings),
+        app_of(engine, sounds, settings, tally, place),
         http=protocol_of(settings),
+        loop="auto" if settings.is_native else "asyncio",
         ws="none",
         lifespan="on",
         log_config=None,
@@ -57,7 +66,7 @@ def server_of(engine: Engine, sounds: Collection, settings: Settings) -> Server:
         proxy_headers=False,
         timeout_keep_alive=round(settings.idle_timeout_s),
         timeout_graceful_shutdown=round(settings.grace_s),
-        h11_max_incomplete_event_size=1 << 14,
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
     )
     return Server(config)
 
@@ -67,10 +76,39 @@ def run(
 ) -> None:
     """Serve until a signal comes; `on_ready` is told the address when requests are answered."""
     check_settings(settings)
-    with listening(settings) as (listener, address), _signals_end_gracefully():
-        server = server_of(engine, sounds, settings)
-        server.on_ready = lambda: on_ready(address)
-        server.run(sockets=[listener])
+    with listening(settings) as (listener, address):
+        if settings.workers > 1:
+            _run_many(engine, sounds, settings, listener, lambda: on_ready(address))
+            return
+        with _signals_end_gracefully():
+            server = server_of(engine, sounds, settings)
+            server.on_ready = lambda: on_ready(address)
+            server.run(sockets=[listener])
+
+
+def _run_many(
+    engine: Engine,
+    sounds: Collection,
+    settings: Settings,
+    listener: socket.socket,
+    on_ready: Callable[[], None],
+) -> None:
+    """The same by several processes; a snapshot is opened here, and they share its memory."""
+    tally = Tally(settings.workers)
+
+    def serve(place: int, lifeline: Lifeline) -> None:
+        # Connections to a live collection don't outlive a fork: each opens it for itself.
+        own = sounds if sounds.is_snapshot else engine.collection(sounds.path, read_only=True)
+        with own, _signals_end_gracefully():
+            server = server_of(engine, own, settings, tally, place)
+            server.on_ready = lifeline.ready
+            lifeline.watch(lambda: setattr(server, "should_exit", True))
+            server.run(sockets=[listener])
+
+    fleet = Fleet(
+        settings.workers, serve, grace_s=settings.grace_s + 5.0, on_replaced=tally.replaced
+    )
+    fleet.run(on_ready)
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 In:  values that fit their schemas; bytes of sound files.
 Out: JSON values.
-Knows nothing about requests, headers or the event loop: each function runs in a thread of a lane.
+Knows nothing about requests, headers or the event loop: each function runs in a thread of a lane,
+and ends when `until` is called off.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 
 from clap_engine.arrays import Float32
 from clap_engine.collection import Clip, Collection, Near, Query, SearchResult, Text
+from clap_engine.deadline import Deadline
 from clap_engine.engine import Engine
 from clap_engine.errors import DimError
 from clap_engine.matryoshka import truncate
@@ -88,17 +90,17 @@ class Service:
             "can_play": self._settings.sounds_root is not None,
         }
 
-    def embed_texts(self, body: Mapping[str, Any]) -> dict[str, Any]:
+    def embed_texts(self, body: Mapping[str, Any], until: Deadline) -> dict[str, Any]:
         """OpenAI's answer for texts."""
         self._check_model(body.get("model"))
         dim = self._dim(body.get("dimensions"))
         given = body["input"]
         texts = [given] if isinstance(given, str) else list(given)
         tokens = sum(ids.input_ids.shape[1] for ids in self._front.tokenize(texts))
-        rows = self._engine.embed_text(texts, dim=dim, timeout_s=self._timeout_s)
+        rows = self._engine.embed_text(texts, dim=dim, timeout_s=until.part(self._timeout_s))
         return self._embeddings(rows, body.get("encoding_format", "float"), tokens)
 
-    def embed_uris(self, body: Mapping[str, Any]) -> dict[str, Any]:
+    def embed_uris(self, body: Mapping[str, Any], until: Deadline) -> dict[str, Any]:
         """OpenAI's answer for sounds that came as data URIs."""
         self._check_model(body.get("model"))
         dim = self._dim(body.get("dimensions"))
@@ -109,20 +111,24 @@ class Service:
                 f"input has {len(uris)} sounds; {self._settings.max_files} are allowed (max_files)",
                 param="input",
             )
-        sounds = [self._sound(data_of(uri, f"input[{i}]")) for i, uri in enumerate(uris)]
-        rows = self._engine.embed_audio(sounds, dim=dim, timeout_s=self._timeout_s)
+        sounds = [self._sound(data_of(uri, f"input[{i}]"), until) for i, uri in enumerate(uris)]
+        rows = self._engine.embed_audio(sounds, dim=dim, timeout_s=until.part(self._timeout_s))
         return self._embeddings(rows, body.get("encoding_format", "float"), 0)
 
-    def embed_files(self, files: Sequence[bytes], options: Mapping[str, Any]) -> dict[str, Any]:
+    def embed_files(
+        self, files: Sequence[bytes], options: Mapping[str, Any], until: Deadline
+    ) -> dict[str, Any]:
         """The same for the files of a form, with the spans of their windows where wanted."""
         self._check_model(options.get("model"))
         dim = self._dim(options.get("dimensions"))
         encoding = options.get("encoding_format", "float")
-        sounds = [self._sound(data) for data in files]
+        sounds = [self._sound(data, until) for data in files]
         if not options.get("windows"):
-            rows = self._engine.embed_audio(sounds, dim=dim, timeout_s=self._timeout_s)
+            rows = self._engine.embed_audio(sounds, dim=dim, timeout_s=until.part(self._timeout_s))
             return self._embeddings(rows, encoding, 0)
-        found = self._engine.embed_audio(sounds, windows=True, timeout_s=self._timeout_s)
+        found = self._engine.embed_audio(
+            sounds, windows=True, timeout_s=until.part(self._timeout_s)
+        )
         rows = np.stack([self._cut(clip.embedding, dim) for clip in found])
         answer = self._embeddings(rows, encoding, 0)
         for entry, clip in zip(answer["data"], found, strict=True):
@@ -135,14 +141,14 @@ class Service:
             ]
         return answer
 
-    def search(self, body: Mapping[str, Any]) -> dict[str, Any]:
+    def search(self, body: Mapping[str, Any], until: Deadline) -> dict[str, Any]:
         """The hits for the sum of all that is asked for."""
         start = time.perf_counter()
         terms: list[Text | Clip | Near] = []
         if "text" in body:
             terms.append(Text(body["text"]))
         if "audio" in body:
-            terms.append(Clip(self._sound(data_of(body["audio"], "audio"))))
+            terms.append(Clip(self._sound(data_of(body["audio"], "audio"), until)))
         if "near" in body:
             terms.append(Near(body["near"]))
         if not terms:
@@ -158,16 +164,16 @@ class Service:
             collapse=body.get("collapse"),
             diversity=body.get("diversity", 0.0),
             explain=body.get("explain", False),
-            timeout_s=self._timeout_s,
+            timeout_s=until.part(self._timeout_s),
         )
         return self._answer(result, decode_ms, with_map=body.get("map", False))
 
-    def classify(self, body: Mapping[str, Any]) -> dict[str, Any]:
+    def classify(self, body: Mapping[str, Any], until: Deadline) -> dict[str, Any]:
         """Labels with their scores, best first."""
-        sound = self._sound(data_of(body["audio"], "audio"))
+        sound = self._sound(data_of(body["audio"], "audio"), until)
         found = self._engine.classify(
             sound, labels=list(body["labels"]), multi_label=body.get("multi_label", False),
-            top_k=body.get("top_k"), timeout_s=self._timeout_s,
+            top_k=body.get("top_k"), timeout_s=until.part(self._timeout_s),
         )  # fmt: skip
         return {"model": self._engine.bundle_id, "labels": found}
 
@@ -231,7 +237,8 @@ class Service:
             "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
         }
 
-    def _sound(self, data: bytes) -> Sound:
+    def _sound(self, data: bytes, until: Deadline) -> Sound:
+        until.check()
         return self.decoders.decode(data), self._rate_hz
 
     def _check_model(self, name: Any) -> None:

@@ -10,6 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from clap_engine.serve.admission import Patience
+
+TEXT_PATIENCE = Patience(crowded=8, most=240, stale_s=2.0)
+# A process that decodes may have to be started anew meanwhile.
+AUDIO_PATIENCE = Patience(crowded=8, most=8, stale_s=60.0, look_s=5.0)
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -19,6 +24,8 @@ class Settings:
 
     host: str = "127.0.0.1"
     port: int = 8000
+    workers: int = 1  # processes that serve
+    is_native: bool = True  # by httptools and uvloop where they are installed
     api_keys: tuple[str, ...] = ()
     sounds_root: Path | None = None  # clips are played from below it, and from nowhere else
 
@@ -36,15 +43,11 @@ class Settings:
     max_hits: int = 1000
     max_labels: int = 256
 
-    # Work under way and waiting, for words and for sounds, and when waiting turns: see admission.
+    # Work under way and waiting, for words and for sounds: see admission.
     text_threads: int = 2
-    text_waiting: int = 24
-    text_crowded_s: float = 0.05
-    text_stale_s: float = 0.5
+    text_patience: Patience = TEXT_PATIENCE
     audio_threads: int = 1
-    audio_waiting: int = 8
-    audio_crowded_s: float = 10.0  # a process that decodes may have to be started anew meanwhile
-    audio_stale_s: float = 60.0
+    audio_patience: Patience = AUDIO_PATIENCE
 
     decode_workers: int = 1
     decode_timeout_s: float = 20.0
