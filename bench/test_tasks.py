@@ -96,3 +96,34 @@ def test_detect_in_a_long_recording(
         subject=subject.name,
     )
     check_goal(float(np.median(speeds)), TIMES_REAL_TIME, smoke)
+
+
+def test_caption_from_a_bank(benchmark: Any, engine: Engine, subject: Subject, smoke: bool) -> None:
+    """Law: the claims are those of the clip's vector; what it costs beside embedding is told."""
+    from clap_engine.tasks.compose import CONFIDENCE
+
+    rng = np.random.default_rng(0)
+    clips = [
+        (0.1 * rng.standard_normal(5 * RATE_HZ).astype(np.float32), RATE_HZ) for _ in range(10)
+    ]
+    engine.caption(clips[0], min_confidence=CONFIDENCE)
+    result = race(
+        benchmark,
+        lambda clip: engine.caption(clip, min_confidence=CONFIDENCE),
+        lambda clip: engine.embed_windows(clip),
+        clips,
+        rounds=10 if smoke else 300,
+    )
+    (composer,) = engine._composers.values()
+    vectors, spans, _ = result.peer
+    wanted = composer.caption(vectors, spans, CONFIDENCE)
+    assert result.ours.text == wanted.text
+    note(
+        benchmark,
+        "caption a 5 s clip from the bank that ships",
+        "embedding the clip",
+        milliseconds(result.ours_s),
+        milliseconds(result.peer_s),
+        result.ratio,
+        subject=subject.name,
+    )

@@ -25,6 +25,7 @@ from clap_engine.workers import Workers
 if TYPE_CHECKING:
     from clap_engine.audio import Source
     from clap_engine.caption import Caption
+    from clap_engine.tasks.caption_face import GivenBank
 
 
 class AsyncEngine(AsyncTasks):
@@ -139,12 +140,14 @@ class AsyncEngine(AsyncTasks):
         *,
         beams: int | None = None,
         max_tokens: int | None = None,
+        bank: GivenBank | None = None,
+        min_confidence: float | None = None,
         timeout_s: Timeout = None,
     ) -> Caption:
         """One clip -> a sentence about it, as `Engine.caption`."""
         return await self._workers.bounded(
             "caption", self.engine.caption, source, beams=beams, max_tokens=max_tokens,
-            timeout_s=timeout_s,
+            bank=bank, min_confidence=min_confidence, timeout_s=timeout_s,
         )  # fmt: skip
 
     async def caption_windows(
@@ -153,12 +156,14 @@ class AsyncEngine(AsyncTasks):
         *,
         beams: int | None = None,
         max_tokens: int | None = None,
+        bank: GivenBank | None = None,
+        min_confidence: float | None = None,
         timeout_s: Timeout = None,
     ) -> list[Caption]:
         """One clip -> a sentence about each window, as `Engine.caption_windows`."""
         return await self._workers.bounded(
             "caption", self.engine.caption_windows, source, beams=beams, max_tokens=max_tokens,
-            timeout_s=timeout_s,
+            bank=bank, min_confidence=min_confidence, timeout_s=timeout_s,
         )  # fmt: skip
 
     def collection(self, path: str | os.PathLike[str], **options: Any) -> _Opening:

@@ -33,14 +33,31 @@ CLIPS_A_CALL = 8
 
 
 @dataclass(frozen=True)
+class Claim:
+    """One thing that is said of a sound, how sure it is from 0 to 1, and where it is heard best."""
+
+    attribute: str
+    value: str
+    confidence: float
+    start_s: float | None = None
+    end_s: float | None = None
+
+
+@dataclass(frozen=True)
 class Caption:
-    """A sentence, its mean log-probability per token, its ids, and the window it describes."""
+    """A sentence, its score, its ids, and the span it describes.
+
+    A decoder's score is the mean log-probability of a token. A caption by retrieval has no tokens
+    but `claims`; its score is the logarithm of the least confidence that it claims, or, where it
+    claims nothing, of the highest that was not enough.
+    """
 
     text: str
     score: float
     tokens: tuple[int, ...]
     start_s: float | None = None
     end_s: float | None = None
+    claims: tuple[Claim, ...] = ()
 
 
 class Captioner:

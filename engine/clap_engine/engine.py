@@ -25,7 +25,7 @@ from clap_engine.deadline import Deadline, Timeout
 from clap_engine.embedding import SILENT, Embedding, Within, lane_slots
 from clap_engine.errors import AudioError
 from clap_engine.events import Observer, OnEvent
-from clap_engine.lanes import LaneStats
+from clap_engine.lanes import Lane, LaneStats
 from clap_engine.limits import DEFAULT_LIMITS, Limits
 from clap_engine.matryoshka import truncate
 from clap_engine.placement import Placement
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from clap_engine.collection import Collection
     from clap_engine.encoders import AudioEncoder, TextEncoder
     from clap_engine.records import Granularity
+    from clap_engine.tasks.caption_face import GivenBank
 
 __all__ = ["ClipWindows", "Engine", "EngineStats", "clip_embedding", "default_threads"]
 
@@ -248,9 +249,22 @@ class Engine(TaskFace):
         *,
         beams: int | None = None,
         max_tokens: int | None = None,
+        bank: GivenBank | None = None,
+        min_confidence: float | None = None,
         timeout_s: Timeout = None,
     ) -> Caption:
-        """One clip -> a sentence about it; a long clip is described by the mean of its windows."""
+        """One clip -> a sentence about it; a long clip is described by the mean of its windows.
+
+        By the bundle's decoder; where it has none, or a `bank` or `min_confidence` is given, by
+        retrieval: each claim of the sentence is from a phrase bank, the one in English unless
+        another is named, and at least so sure (by default .85).
+
+        `beams` and `max_tokens` are the decoder's: NotFoundError where there is none. Raises
+        TaskError for a bank or confidence that is not allowed, AudioError for the clip.
+        """
+        if self._is_retrieved(beams, max_tokens, bank, min_confidence):
+            (found,) = self._retrieved(source, bank, min_confidence, Deadline.of(timeout_s))
+            return found
         with self._call("caption", "caption", timeout_s) as call:
             native, spans = self._native(source, call)
             mean = clip_embedding(native if len(native) == 1 else l2_normalize(native))
@@ -265,9 +279,14 @@ class Engine(TaskFace):
         *,
         beams: int | None = None,
         max_tokens: int | None = None,
+        bank: GivenBank | None = None,
+        min_confidence: float | None = None,
         timeout_s: Timeout = None,
     ) -> list[Caption]:
-        """One clip -> a sentence about each of its windows, in order."""
+        """One clip -> a sentence about each of its windows, in order, as `caption`."""
+        if self._is_retrieved(beams, max_tokens, bank, min_confidence):
+            deadline = Deadline.of(timeout_s)
+            return self._retrieved(source, bank, min_confidence, deadline, is_each=True)
         with self._call("caption_windows", "caption", timeout_s) as call:
             native, spans = self._native(source, call)
             captions = self._towers.caption.caption(
@@ -283,9 +302,16 @@ class Engine(TaskFace):
         self._embedding.check_open()
         return self._embedding.cache.known(text)
 
-    def within(self, deadline: Deadline, *, is_patient: bool = False) -> Within:
+    def within(
+        self, deadline: Deadline, *, is_patient: bool = False, has_turn: bool = False
+    ) -> Within:
         """What a collection embeds with during one call of its own; see `Within`."""
-        return Within(self._embedding, deadline, is_patient)
+        return Within(self._embedding, deadline, is_patient, has_turn)
+
+    @property
+    def words(self) -> Lane:
+        """The lane of texts, in which collections search as well: one turn for both."""
+        return self._embedding.words
 
     def collection(
         self,

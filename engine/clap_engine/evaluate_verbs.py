@@ -22,13 +22,19 @@ if TYPE_CHECKING:
 
 # Names of clips on standard error; --json has them all.
 SHOWN = 10
-LAYOUTS = ("auto", "csv", "esc50", "urbansound8k", "gtzan", "audiocaps", "clotho", "musiccaps")
+LAYOUTS = ("auto", "csv", "esc50", "urbansound8k", "gtzan", "audiocaps", "clotho", "musiccaps",
+           "folders")  # fmt: skip
 
 
 def add_arguments(command: Any, positive: Callable[[str], int]) -> None:
     """What `clap-engine evaluate` takes beside the bundle."""
     command.add_argument("--set", metavar="DIR|FILE.csv", required=True, dest="folder",
                          help="sounds with captions or labels")  # fmt: skip
+    add_settings(command, positive)
+
+
+def add_settings(command: Any, positive: Callable[[str], int]) -> None:
+    """How a set is read and measured."""
     command.add_argument("--layout", choices=LAYOUTS, default="auto",
                          help="how the set is laid out (default: told by its files)")  # fmt: skip
     command.add_argument("--split", metavar="NAME",
@@ -57,7 +63,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
             stage=lambda total, unit: ProgressLine(total, unit=unit),
         )  # fmt: skip
     except KeyboardInterrupt:
-        return _interrupted(arguments)
+        return interrupted(arguments)
     if arguments.json:
         report.print_json(asdict(found))
     else:
@@ -66,7 +72,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
     return OK if found.is_whole else SOME_FAILED
 
 
-def _interrupted(arguments: argparse.Namespace) -> int:
+def interrupted(arguments: argparse.Namespace) -> int:
+    """Say what is safe, and how to go on."""
     kept = (
         f"what was embedded is safe in {report.printable(arguments.cache)}; run the same command "
         "to go on"
@@ -127,13 +134,14 @@ def _shown(figure: Estimate) -> str:
 
 def _complain(found: Evaluation) -> None:
     """What is not in the figures."""
-    _list(f"{len(found.missing)} of {found.clips} clips have no file", found.missing)
+    list_left_out(f"{len(found.missing)} of {found.clips} clips have no file", found.missing)
     for one in found.precisions:
         what = f"{len(one.damaged)} of {found.clips} clips can't be read ({one.precision})"
-        _list(what, [f"{failure.clip}: {failure.error}" for failure in one.damaged])
+        list_left_out(what, [f"{failure.clip}: {failure.error}" for failure in one.damaged])
 
 
-def _list(what: str, lines: Sequence[str]) -> None:
+def list_left_out(what: str, lines: Sequence[str]) -> None:
+    """The first of what is in no figure, on standard error; nothing where there is none."""
     if not lines:
         return
     print(f"clap-engine: {what}, and are in no figure:", file=sys.stderr)

@@ -69,7 +69,7 @@ def add(verb: Verb, runs_model: Callable[[Any], Any], positive: Callable[[str], 
     condition = runs_model(
         verb("condition", task_verbs.condition, "rows that text-to-audio systems take")
     )
-    condition.add_argument("out", metavar="OUT.npy|OUT.npz")
+    condition.add_argument("out", metavar="OUT", help=".npy, .npz or .safetensors")
     condition.add_argument("--text", metavar="WORDS", action="append", default=[])
     condition.add_argument("--sound", metavar="FILE", action="append", default=[])
     condition.add_argument("--raw", action="store_true", help="as long as the source made them")

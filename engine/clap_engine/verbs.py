@@ -193,12 +193,19 @@ def _interrupted(arguments: argparse.Namespace, sounds: Collection) -> int:
 
 def caption(arguments: argparse.Namespace) -> int:
     """A sentence about each sound."""
+    from clap_engine.tasks import bank as banks
+
     captions, failed = [], []
+    bank = banks.load(arguments.bank) if arguments.bank else None
     with engine_of(arguments) as engine:
-        engine.warm(text=False, audio=False, caption=True)  # no graphs: said once, not per file
+        if arguments.beam or arguments.max_tokens:
+            engine.warm("caption")  # no graphs: said once, not per file
         for file in arguments.files:
             try:
-                found = engine.caption(file, beams=arguments.beam, max_tokens=arguments.max_tokens)
+                found = engine.caption(
+                    file, beams=arguments.beam, max_tokens=arguments.max_tokens,
+                    bank=bank, min_confidence=arguments.min_confidence,
+                )  # fmt: skip
             except (AudioError, NotFoundError) as error:
                 failed.append({"file": file, "error": str(error)})
                 continue

@@ -18,7 +18,7 @@ from clap_engine import cli, doctor, loading
 from clap_engine.beams import BeamSettings
 from clap_engine.caption import Captioner
 from clap_engine.engine import Engine
-from clap_engine.errors import ClosedError, GraphError, NotFoundError, TextError
+from clap_engine.errors import ClosedError, GraphError, NotFoundError, TaskError, TextError
 from clap_engine.manifest import CaptionSpec, GraphSpec, file_entry
 
 V, PREFIX, STOP = len(tiny.WORDS), 2, tiny.WORDS.index("?")
@@ -214,10 +214,19 @@ def test_a_wider_search_finds_a_likelier_sentence(engine: Engine) -> None:
     assert np.mean(scores[1]) > np.mean(scores[0])
 
 
-def test_a_bundle_without_caption_graphs_says_so(tiny_path: Path) -> None:
+@pytest.mark.parametrize("asked", [{"beams": 2}, {"max_tokens": 5}])
+def test_a_decoder_that_is_asked_for_must_be_there(tiny_path: Path, asked: dict[str, int]) -> None:
     with (
         loading.load(tiny_path, threads=1, precision="fp32") as engine,
         pytest.raises(NotFoundError, match="no caption graphs.*clapcap"),
+    ):
+        engine.caption(clip(1), **asked)
+
+
+def test_without_decoder_and_calibration_nothing_can_be_said(tiny_path: Path) -> None:
+    with (
+        loading.load(tiny_path, threads=1, precision="fp32") as engine,
+        pytest.raises(TaskError, match="unrelated sounds"),
     ):
         engine.caption(clip(1))
 
@@ -328,5 +337,5 @@ def test_the_verb_reports_each_file(
 def test_the_verb_refuses_a_bundle_that_is_silent(
     tiny_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["caption", "x.wav", "--bundle", str(tiny_path)]) == 3
+    assert cli.main(["caption", "x.wav", "--bundle", str(tiny_path), "--beam", "2"]) == 3
     assert "clapcap" in capsys.readouterr().err

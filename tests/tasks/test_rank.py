@@ -171,24 +171,51 @@ def test_mean_of_windows() -> None:
     assert np.linalg.norm(mean_of_windows(rows, is_unit=True)) == pytest.approx(1, abs=1e-6)
 
 
-@pytest.mark.parametrize("name", ["x.npy", "x.npz", "x.safetensors"])
+MADE = Conditioning(np.eye(2, 3, dtype=np.float32), "native", False, ("a", "é"), "5" * 16)
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.npz"])
 def test_files(tmp_path: Path, name: str) -> None:
     """Law: files hold no pickles and give the rows back to the bit."""
-    made = Conditioning(np.eye(2, dtype=np.float32), "native", False, ("a", "é"), "5" * 16)
     path = tmp_path / name
-    if path.suffix == ".safetensors":
-        with pytest.raises(TaskError, match="npy"):
-            made.save(path)
-        return
-    made.save(path)
+    MADE.save(path)
     held = np.load(path, allow_pickle=False)
     if path.suffix == ".npy":
-        np.testing.assert_array_equal(held, made.rows)
+        np.testing.assert_array_equal(held, MADE.rows)
         return
     with held:
-        np.testing.assert_array_equal(held["rows"], made.rows)
+        np.testing.assert_array_equal(held["rows"], MADE.rows)
         assert (str(held["space"]), bool(held["is_unit"])) == ("native", False)
         assert held["names"].tolist() == ["a", "é"]
+    with pytest.raises(TaskError, match="safetensors"):
+        MADE.save(tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3), (5, 512)])
+def test_safetensors_by_its_own_description(tmp_path: Path, shape: tuple[int, int]) -> None:
+    """Law: length, header, numbers; the numbers begin at a multiple of 8 and fill the rest."""
+    rows = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    path = tmp_path / "x.safetensors"
+    replace(MADE, rows=rows).save(path)
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    assert length % 8 == 0
+    assert header["rows"]["data_offsets"] == [0, len(data) - 8 - length]
+    held = np.frombuffer(data[8 + length :], "<f4").reshape(header["rows"]["shape"])
+    np.testing.assert_array_equal(held, rows)
+
+
+def test_safetensors_are_read_by_their_own_package(tmp_path: Path) -> None:
+    safetensors = pytest.importorskip("safetensors")
+    path = tmp_path / "x.safetensors"
+    MADE.save(path)
+    with safetensors.safe_open(path, framework="numpy") as held:
+        assert list(held.keys()) == ["rows"]
+        np.testing.assert_array_equal(held.get_tensor("rows"), MADE.rows)
+        said = held.metadata()
+    assert json.loads(said["names"]) == ["a", "é"]
+    assert (said["space"], json.loads(said["is_unit"])) == ("native", False)
 
 
 def test_verbs(run: Run, samples: dict[str, Any], tmp_path: Path) -> None:
@@ -206,6 +233,7 @@ def test_verbs(run: Run, samples: dict[str, Any], tmp_path: Path) -> None:
     out_file = tmp_path / "c.npz"
     code, out, _ = run("condition", out_file, "--text", "a", "--sound", samples["owl"], "--json")
     assert (code, json.loads(out)["rows"], out_file.exists()) == (0, 2, True)
-    assert run("condition", tmp_path / "c.npy", "--text", "a")[0] == 0
+    for kind in ("npy", "safetensors"):
+        assert run("condition", tmp_path / f"c.{kind}", "--text", "a")[0] == 0
     assert run("condition", tmp_path / "c.npy")[0] == cli.USAGE
     assert run("condition", tmp_path / "c.txt", "--text", "a")[0] == cli.USAGE

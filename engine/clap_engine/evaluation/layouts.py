@@ -5,6 +5,7 @@ Out: `EvaluationSet`, missing sounds included.
 Knows nothing about models, figures or what is in a sound.
 
 csv           a CSV in the folder, or itself: file, caption or caption_1..n, label; a row a caption
+folders       a folder of sounds for each class, whose name is the folder's
 esc50         meta/esc50.csv (filename, fold, target, category, esc10, src_file, take), audio/
               Piczak 2015, github.com/karolpiczak/ESC-50
 urbansound8k  metadata/UrbanSound8K.csv (slice_file_name, fsID, start, end, salience, fold, classID,
@@ -63,8 +64,9 @@ class Layout:
 def recognised(root: Path) -> str:
     """The name of the layout in a folder; TaskError unless exactly one fits."""
     found = [name for name, layout in LAYOUTS.items() if layout.is_in(root)]
-    if len(found) > 1 and found[-1] == "csv":
-        found.pop()  # whatever else has a `file` column, the published layout is meant
+    for plain in ("folders", "csv"):
+        if len(found) > 1 and found[-1] == plain:
+            found.pop()  # whatever else has folders or a `file` column, the published one is meant
     if len(found) != 1:
         raise TaskError(
             f"{root} looks like {' and '.join(found) or 'none of the layouts'}; name one by "
@@ -120,6 +122,22 @@ def _task(column: str) -> str:
     if column in ("label", "labels", "class"):
         return TASK
     return column.removeprefix("label_") if column.startswith("label_") else ""
+
+
+def _class_folders(root: Path) -> list[Path]:
+    """The folders in a folder that hold a sound."""
+    if not root.is_dir():
+        return []
+    below = [path for path in sorted(root.iterdir()) if path.is_dir()]
+    return [path for path in below if path.name[0] not in "._" and audio.sound_files(path)]
+
+
+def _folders(root: Path, split: str) -> EvaluationSet:
+    gathered = Gathered()
+    for folder in _class_folders(root):
+        for path in audio.sound_files(folder):
+            gathered.add(path.relative_to(root).as_posix(), path, (), {TASK: [folder.name]})
+    return gathered.as_set(root, "folders", split)
 
 
 def _esc50(root: Path, split: str) -> EvaluationSet:
@@ -266,4 +284,5 @@ LAYOUTS = {
         lambda root: (root / "musiccaps-public.csv").is_file(), _musiccaps, (ALL, "eval")
     ),
     "csv": Layout(lambda root: bool(_plain_files(root)), _plain),
+    "folders": Layout(lambda root: bool(_class_folders(root)), _folders),
 }

@@ -8,32 +8,23 @@ Knows nothing about layouts, formulas or the command line.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-
-import numpy as np
+from collections.abc import Sequence
 
 from clap_engine import bundle as bundles
 from clap_engine import loading
-from clap_engine.arrays import Float32, Int64
 from clap_engine.bundle import Bundle
 from clap_engine.engine import Engine
 from clap_engine.errors import TaskError
 from clap_engine.evaluation import metrics, sets
 from clap_engine.evaluation.bootstrap import LEVEL, RESAMPLES, Estimate, estimates
-from clap_engine.evaluation.cache import EmbeddingCache
+from clap_engine.evaluation.embedded import MIXED, Embedded, Reader
 from clap_engine.evaluation.results import Evaluation, PrecisionResult, RungResult
 from clap_engine.evaluation.sets import EvaluationSet
-from clap_engine.evaluation.sounds import Progress, Sounds, Stage, embed, silent
-from clap_engine.matryoshka import truncate
+from clap_engine.evaluation.sounds import Stage, silent
 from clap_engine.specs import PRECISIONS
-from clap_engine.tasks.labels import Labels
-from clap_engine.tasks.prompts import Prompts, check_templates
+from clap_engine.tasks.prompts import check_templates
 
 MAX_RESAMPLES = 100_000
-# What each tower runs best, where they have no precision in common.
-MIXED = "mixed"
-# Texts embedded at once: how often progress is told.
-_CHUNK = 128
 
 
 def evaluate(
@@ -129,94 +120,26 @@ class _Run:
         resamples: int,
         stage: Stage,
     ) -> None:
-        self._engine, self._set, self._stage = engine, found, stage
+        self._reader = Reader(engine, found, templates, stage)
+        self._ladder = engine.ladder
         self._seed, self._resamples = seed, resamples
-        self._given = templates
-        self._prompts = Prompts(engine.embed_text, engine.bundle.manifest.templates)
-        self.templates = {
-            task: templates or self._prompts.templates_of(task) for task in found.classes
-        }
+        self.templates = self._reader.templates
 
     def result(self, precision: str, cache: str | os.PathLike[str] | None) -> PrecisionResult:
         """All figures of this engine."""
-        sounds = self._sounds(precision, cache)
-        if not sounds.kept:
-            raise TaskError(
-                f"none of the {len(sounds.damaged)} sounds of {self._set.folder} can be read; "
-                f"{sounds.damaged[0].error}"
-            )
-        clips = [self._set.clips[number] for number in sounds.kept]
-        texts = [text for clip in clips for text in clip.captions]
-        owner = np.repeat(np.arange(len(clips)), [len(clip.captions) for clip in clips])
-        with self._stage(len(texts), f"{precision} captions") as progress:
-            captions = self._embedded(texts, progress)
-        labels = {
-            task: Labels.of({name: name.replace("_", " ") for name in names}, f"classes of {task}")
-            for task, names in self._set.classes.items()
-        }
-        rows = {
-            task: self._prompts.rows(some.texts, task, self._given) for task, some in labels.items()
-        }
-        true = {
-            task: [frozenset((clip.labels or {}).get(task, ())) for clip in clips]
-            for task in labels
-        }
-        rungs = tuple(
-            self._rung(
-                truncate(sounds.rows, dim), truncate(captions, dim), owner,
-                {
-                    task: metrics.zero_shot(
-                        truncate(sounds.rows, dim), truncate(rows[task], dim), some, true[task]
-                    )
-                    for task, some in labels.items()
-                },
-            )
-            for dim in sorted(self._engine.ladder)
-        )  # fmt: skip
-        return PrecisionResult(precision, len(clips), sounds.cached, sounds.damaged, rungs)
+        read = self._reader.read(precision, cache)
+        rungs = tuple(self._rung(read, dim) for dim in sorted(self._ladder))
+        sounds = read.sounds
+        return PrecisionResult(precision, len(read.clips), sounds.cached, sounds.damaged, rungs)
 
-    def _sounds(self, precision: str, folder: str | os.PathLike[str] | None) -> Sounds:
-        clips = self._set.clips
-        with self._stage(len(clips), f"{precision} clips") as progress:
-            if folder is None:
-                return embed(clips, self._engine, None, progress)
-            manifest = self._engine.bundle.manifest
-            if precision == MIXED:
-                raise TaskError(
-                    f"the towers of {manifest.id} share no precision, so which one embeds sounds "
-                    "depends on the machine, and a cache would mix them; leave the cache out"
-                )
-            graph = manifest.files[manifest.audio.graphs[precision].file].sha256
-            with EmbeddingCache(
-                folder, space_id=manifest.space_id, precision=precision, graph=graph,
-                dim=manifest.dim,
-            ) as cache:  # fmt: skip
-                return embed(clips, self._engine, cache, progress)
-
-    def _embedded(self, texts: Sequence[str], progress: Progress) -> Float32:
-        """[Q, D]; a text that is there several times is embedded once, so its rows are equal."""
-        known: dict[str, int] = {}
-        number = [known.setdefault(text, len(known)) for text in texts]
-        distinct = list(known)
-        rows = np.empty((len(distinct), self._engine.dim), np.float32)
-        for start in range(0, len(distinct), _CHUNK):
-            part = distinct[start : start + _CHUNK]
-            rows[start : start + len(part)] = self._engine.embed_text(part)
-            progress(start + len(part), "")
-        return rows[number]
-
-    def _rung(
-        self, clips: Float32, captions: Float32, owner: Int64, tasks: Mapping[str, metrics.Sums]
-    ) -> RungResult:
+    def _rung(self, read: Embedded, dim: int) -> RungResult:
         def estimated(sums: metrics.Sums) -> dict[str, Estimate]:
             return estimates(sums, seed=self._seed, resamples=self._resamples)
 
-        has_captions = len(captions) > 0
+        sums = read.sums(dim)
         return RungResult(
-            dim=clips.shape[1],
-            text_to_audio=estimated(metrics.text_to_audio(captions, clips, owner))
-            if has_captions else {},
-            audio_to_text=estimated(metrics.audio_to_text(captions, clips, owner))
-            if has_captions else {},
-            tasks={task: estimated(sums) for task, sums in tasks.items()},
-        )  # fmt: skip
+            dim=dim,
+            text_to_audio=estimated(sums.text_to_audio),
+            audio_to_text=estimated(sums.audio_to_text),
+            tasks={task: estimated(some) for task, some in sums.tasks.items()},
+        )

@@ -17,7 +17,7 @@ from clap_engine.arrays import l2_normalize
 from clap_engine.clips import clip_embedding
 from clap_engine.deadline import Deadline, Timeout
 from clap_engine.errors import GraphError, TaskError
-from clap_engine.tasks.stream_face import StreamFace
+from clap_engine.tasks.caption_face import CaptionFace
 
 if TYPE_CHECKING:
     from clap_engine.arrays import Float32
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from clap_engine.tasks.separation import Separation
 
 
-class TaskFace(StreamFace):
+class TaskFace(CaptionFace):
     """The tasks of an engine; safe in many threads, as the engine is."""
 
     @overload

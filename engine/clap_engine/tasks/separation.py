@@ -27,12 +27,14 @@ PAIRS = 20
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """One class: its rows, their mean silhouette, the share of neighbours of the same class."""
+    """One class: its rows, their mean silhouette, the share of neighbours of the same class, the
+    share that lies nearest to the class' own middle."""
 
     label: str
     count: int
     silhouette: float
     purity: float
+    accuracy: float
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,47 @@ def separate(rows: Any, labels: Sequence[str], *, neighbours: int = NEIGHBOURS) 
 
     A class of one row has silhouette 0 and counts as found nowhere: it has no middle without it.
     """
+    x, names, classes, sums, counts = _checked(rows, labels, neighbours)
+    silhouette = _silhouettes(x, classes, sums, counts)
+    purity, k = _purities(x, classes, min(neighbours, len(x) - 1))
+    found = _nearest_middles(x, classes, sums, counts)
+    fisher, davies_bouldin = _spreads(x, classes, sums, counts)
+    return Separation(
+        count=len(x),
+        silhouette=float(silhouette.mean()),
+        purity=float(purity.mean()),
+        neighbours=k,
+        fisher=fisher,
+        davies_bouldin=davies_bouldin,
+        accuracy=float((found == classes).mean()),
+        classes=tuple(
+            ClassFigures(
+                name, int(counts[c]), float(silhouette[classes == c].mean()),
+                float(purity[classes == c].mean()), float((found[classes == c] == c).mean()),
+            )
+            for c, name in enumerate(names)
+        ),
+        confusions=_confusions(classes, found, names, counts),
+        labels=tuple(labels),
+        plane=_plane(x),
+    )  # fmt: skip
+
+
+def by_row(
+    rows: Any, labels: Sequence[str], *, neighbours: int = NEIGHBOURS
+) -> tuple[Float64, Float64]:
+    """[N] 1 where the nearest middle is the row's own, else 0; [N] its share of the `neighbours`
+    nearest rows that are of its class. `separate` has their means; the same errors."""
+    x, _, classes, sums, counts = _checked(rows, labels, neighbours)
+    right = _nearest_middles(x, classes, sums, counts) == classes
+    purity, _ = _purities(x, classes, min(neighbours, len(x) - 1))
+    return right.astype(np.float64), purity
+
+
+def _checked(
+    rows: Any, labels: Sequence[str], neighbours: int
+) -> tuple[Float32, tuple[str, ...], Int64, Float64, Int64]:
+    """Unit rows [N, D], the classes' names, each row's class [N], their sums [C, D], counts [C]."""
     x = check_array(rows, shape=(None, None), name="rows")
     if len(x) != len(labels):
         raise TaskError(f"{len(x)} rows have {len(labels)} labels; give one each")
@@ -97,29 +140,7 @@ def separate(rows: Any, labels: Sequence[str], *, neighbours: int = NEIGHBOURS) 
     counts = np.bincount(classes, minlength=len(names))
     sums = np.zeros((len(names), x.shape[1]))
     np.add.at(sums, classes, x.astype(np.float64))
-    silhouette = _silhouettes(x, classes, sums, counts)
-    purity, k = _purities(x, classes, min(neighbours, len(x) - 1))
-    found = _nearest_middles(x, classes, sums, counts)
-    fisher, davies_bouldin = _spreads(x, classes, sums, counts)
-    return Separation(
-        count=len(x),
-        silhouette=float(silhouette.mean()),
-        purity=float(purity.mean()),
-        neighbours=k,
-        fisher=fisher,
-        davies_bouldin=davies_bouldin,
-        accuracy=float((found == classes).mean()),
-        classes=tuple(
-            ClassFigures(
-                name, int(counts[c]), float(silhouette[classes == c].mean()),
-                float(purity[classes == c].mean()),
-            )
-            for c, name in enumerate(names)
-        ),
-        confusions=_confusions(classes, found, names, counts),
-        labels=tuple(labels),
-        plane=_plane(x),
-    )  # fmt: skip
+    return x, names, classes, sums, counts
 
 
 def _silhouettes(x: Float32, classes: Int64, sums: Float64, counts: Int64) -> Float64:
