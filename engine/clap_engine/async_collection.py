@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from clap_engine.answers.async_face import AsyncAnswers
 from clap_engine.collection import (
     AddReport,
     BackupReport,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from clap_engine.stored import ClipVectors, StoredClip
 
 
-class AsyncCollection:
+class AsyncCollection(AsyncAnswers):
     """An open collection whose verbs are awaited.
 
     Searches run in the lane of what they embed first: a query by example never holds up one by
@@ -44,6 +45,10 @@ class AsyncCollection:
     def __init__(self, collection: Collection, workers: Workers) -> None:
         self.collection = collection
         self._workers = workers
+
+    @property
+    def _answering(self) -> Collection:
+        return self.collection
 
     @property
     def path(self) -> Path:
@@ -89,13 +94,13 @@ class AsyncCollection:
             timeout_s=timeout_s,
         )  # fmt: skip
 
-    async def put(self, clips: Sequence[NewClip]) -> None:
+    async def put(self, clips: Sequence[NewClip], *, timeout_s: Timeout = None) -> None:
         """Store clips whose vectors are ready, as `Collection.put`."""
-        await self._workers.run("add", self.collection.put, clips)
+        await self._workers.bounded("add", self.collection.put, clips, timeout_s=timeout_s)
 
-    async def remove(self, key: str) -> bool:
+    async def remove(self, key: str, *, timeout_s: Timeout = None) -> bool:
         """Remove a clip for good; False when there is none of that key."""
-        return await self._workers.run("add", self.collection.remove, key)
+        return await self._workers.bounded("add", self.collection.remove, key, timeout_s=timeout_s)
 
     async def count(self) -> int:
         """Clips: what `len` gives for a `Collection`."""
@@ -137,13 +142,19 @@ class AsyncCollection:
         """Index these fields for filters, as `Collection.declare_filters`."""
         await self._workers.run("upkeep", self.collection.declare_filters, fields)
 
-    async def tune(self, target: float = 0.99, **options: Any) -> TuneReport:
+    async def tune(
+        self, target: float = 0.99, *, timeout_s: Timeout = None, **options: Any
+    ) -> TuneReport:
         """Measure which plan finds `target` soonest, and keep it, as `Collection.tune`."""
-        return await self._workers.run("upkeep", self.collection.tune, target, **options)
+        return await self._workers.bounded(
+            "upkeep", self.collection.tune, target, timeout_s=timeout_s, **options
+        )
 
-    async def rebuild(self, *, wait: bool = True) -> int:
+    async def rebuild(self, *, wait: bool = True, timeout_s: Timeout = None) -> int:
         """Write a new generation of the derived files; its number."""
-        return await self._workers.run("upkeep", self.collection.rebuild, wait=wait)
+        return await self._workers.bounded(
+            "upkeep", self.collection.rebuild, wait=wait, timeout_s=timeout_s
+        )
 
     async def compact(self) -> CompactReport:
         """Give the space of removed clips back, as `Collection.compact`."""

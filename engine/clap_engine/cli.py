@@ -19,6 +19,8 @@ from typing import Any, TextIO
 
 from clap_engine import (
     __version__,
+    answer_verbs,
+    compare_verbs,
     evaluate_verbs,
     invocation,
     model_verbs,
@@ -162,7 +164,7 @@ def parser() -> argparse.ArgumentParser:
     def verb(name: str, run: Callable[[argparse.Namespace], int], text: str) -> Any:
         command = commands.add_parser(name, help=text, description=text)
         # Nobody searches to be told again what `index` said about the bundle.
-        level = logging.ERROR if name == "search" else logging.WARNING
+        level = logging.ERROR if name in ("search", "answer") else logging.WARNING
         command.set_defaults(run=run, log_level=level)
         command.add_argument("--json", action="store_true", help="print one JSON document")
         command.add_argument("--models-dir", metavar="DIR", help="where more bundles lie")
@@ -215,6 +217,11 @@ def parser() -> argparse.ArgumentParser:
     search.add_argument("--explain", action="store_true",
                         help="say which plan ran and what each stage did")  # fmt: skip
 
+    answer = runs_model(
+        verb("answer", answer_verbs.answer, "a question, answered in sentences that cite clips")
+    )
+    answer_verbs.add_arguments(answer, _positive)
+
     tune = runs_model(
         verb("tune", search_verbs.tune, "measure which plan finds enough, and keep it")
     )
@@ -230,6 +237,8 @@ def parser() -> argparse.ArgumentParser:
                       help="what building graphs to try may take (default: 300)")  # fmt: skip
     tune.add_argument("--memory", type=float, metavar="MB",
                       help="what the index may keep in memory (default: 1600)")  # fmt: skip
+    tune.add_argument("--timeout-s", type=float, metavar="S",
+                      help="give up after so long; the plan before stays then")  # fmt: skip
 
     compact = verb("compact", upkeep_verbs.compact, "give the space of removed clips back")
     compact.add_argument("collection", metavar="X.clap")
@@ -257,6 +266,10 @@ def parser() -> argparse.ArgumentParser:
     caption.add_argument("files", metavar="FILE", nargs="+")
     caption.add_argument("--beam", type=_positive, metavar="N", help="sentences kept in the search")
     caption.add_argument("--max-tokens", type=_positive, metavar="N", help="longest caption")
+    caption.add_argument("--bank", metavar="NAME|FILE.json",
+                         help="say it in the words of a phrase bank")  # fmt: skip
+    caption.add_argument("--min-confidence", type=float, metavar="P",
+                         help="of each claim from a phrase bank (default: 0.85)")  # fmt: skip
 
     task_arguments.add(verb, runs_model, _positive)
 
@@ -264,6 +277,8 @@ def parser() -> argparse.ArgumentParser:
         verb("evaluate", evaluate_verbs.evaluate, "how good a bundle is on a set")
     )
     evaluate_verbs.add_arguments(evaluate, _positive)
+    compare = verb("compare", compare_verbs.compare, "two models side by side on a set")
+    compare_verbs.add_arguments(compare, _positive)
 
     info = verb("info", verbs.info, "what a bundle or collection holds")
     info.add_argument("path", metavar="PATH")

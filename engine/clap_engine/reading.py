@@ -15,6 +15,8 @@ from types import TracebackType
 from typing import Any
 
 from clap_engine import backups, census, planner, snapshots, stored
+from clap_engine.answers.draft import Facts
+from clap_engine.answers.face import AnswerFace
 from clap_engine.backups import BackupReport
 from clap_engine.deadline import Timeout
 from clap_engine.errors import ClosedError, CollectionError
@@ -33,7 +35,7 @@ from clap_engine.stored import ClipVectors, StoredClip
 from clap_engine.writer import Writer
 
 
-class Reading:
+class Reading(AnswerFace):
     """An open collection, as far as it is read: from many threads at once."""
 
     def __init__(
@@ -115,6 +117,12 @@ class Reading:
         request = checked(self._limits, k=k, **options)
         with self._loans.lent() as now:
             return now.search.run_batch(list(queries), request)
+
+    def _answer_facts(self) -> Facts:
+        """What a question's reader needs to know."""
+        self._check_open()
+        with self._loans.lent() as now, now.states.guard:
+            return Facts(tuple(now.states.reader.filter_fields()), self.__contains__)
 
     def __len__(self) -> int:
         """Clips."""
