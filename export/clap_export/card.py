@@ -12,6 +12,7 @@ from typing import Any
 
 from clap_engine.manifest import Manifest
 from clap_export import minilm
+from clap_export.card_mini import exam_section
 from clap_export.tower_parity import said
 
 RANDOM = (
@@ -39,6 +40,8 @@ def model_card(manifest: Manifest, scalars: Mapping[str, Any]) -> str:
     body = str(scalars.get("card", "")).strip()
     if body:
         lines += [body, ""]
+    if "exam" in scalars:
+        lines += [exam_section(scalars["exam"]), ""]
     lines += [
         "## Files",
         "",

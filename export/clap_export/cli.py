@@ -35,6 +35,12 @@ VERBS = (
         "render the clips that come with the package",
     ),
     Verb("corpus", "clap_export.commands.corpus", "render the training corpus"),
+    Verb("exam", "clap_export.commands.exam", "measure clap-mini on the rendered corpus"),
+    Verb(
+        "freeze",
+        "clap_export.commands.freeze",
+        "write the committed held-out clips and a bundle's figures on them",
+    ),
     Verb("train mini", "clap_export.commands.train_mini", "train clap-mini from a corpus"),
     Verb(
         "train heads",

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from clap_engine.arrays import Float32
 from clap_engine.manifest import AudioSpec
 from clap_engine.mel import LogMel
+from clap_export import retrieval
 from clap_export.corpus import captions, lexicon, render
 from clap_export.corpus.captions import Caption
 from clap_export.errors import PairsError
@@ -54,14 +55,7 @@ class CorpusPairs:
 
     def relevance(self) -> npt.NDArray[np.bool_]:
         """bool [N, N]: whether clip n satisfies the first caption of clip q."""
-        claims = {claim for caption in self.asked for claim in caption.claims.items()}
-        holds = {
-            (name, value): np.array([clip.get(name) == value for clip in self.attributes])
-            for name, value in claims
-        }
-        return np.stack(
-            [np.all([holds[c] for c in said.claims.items()], axis=0) for said in self.asked]
-        )
+        return retrieval.relevance(self.asked, self.attributes)
 
 
 def read(

@@ -62,7 +62,8 @@ def embed_texts(vectors: Float32, head: Float32, drawn: Anchors | None) -> Float
     if drawn.values is None:
         mixed = (1 - drawn.blend) * vectors + drawn.blend * (weights @ drawn.keys)
         return l2_normalize(np.asarray(mixed @ head, dtype=np.float32))
-    return l2_normalize((1 - drawn.blend) * y + drawn.blend * (weights @ drawn.values))
+    shares = weights.reshape(len(vectors), len(drawn.values), -1).sum(axis=2)
+    return l2_normalize((1 - drawn.blend) * y + drawn.blend * (shares @ drawn.values))
 
 
 def finish(
@@ -201,8 +202,8 @@ def easiest(
 def class_keys(
     encoder: minilm.SentenceEncoder, lexicon: words.Lexicon, clips: Sequence[dict[str, str]]
 ) -> Float32:
-    """[C, H]: `anchors.fit_keys` on every phrase of training, bare and in captions, and one
-    caption of every training clip."""
+    """[C * anchors.PER_CLASS, H]: `anchors.fit_keys` on every phrase of training, bare and in
+    captions, and one caption of every training clip, near the bare phrases of each class."""
     rng = np.random.default_rng(9)
     place = {name: i for i, name in enumerate(lexicon.known)}
     texts, classes = [], []
@@ -215,7 +216,9 @@ def class_keys(
         texts.append(captions.training(rng, lexicon, clip).text)
         classes.append(place[clip["class"]])
     vectors = sentences.embed(encoder, texts, bfloat16=True)
-    return anchors.fit_keys(vectors, classes, len(place))
+    keys = anchors.fit_keys(vectors, classes, len(place))
+    bare_ones = slice(0, len(texts) - len(clips), 2)
+    return anchors.near_phrases(vectors[bare_ones], classes[bare_ones], keys)
 
 
 def class_centroids(

@@ -45,7 +45,7 @@ def refine(
 ) -> tuple[Float32, Anchors]:
     """audio [N, D] unit rows, sentences [N, C, H], head [H, D] -> head, anchors with new keys.
 
-    `logit_scale` is the factor itself, not its logarithm.
+    Keys that share a value move together. `logit_scale` is the factor itself, not its logarithm.
     """
     plan = plan or Refinement()
     check_values(anchors)
@@ -54,13 +54,16 @@ def refine(
     texts = torch.from_numpy(np.asarray(sentences, dtype=np.float32))
     values = torch.from_numpy(np.asarray(anchors.values))
     weight = torch.nn.Parameter(torch.from_numpy(head.copy()))
-    keys = torch.nn.Parameter(torch.from_numpy(anchors.keys.copy()))
+    drawn = torch.from_numpy(anchors.keys).reshape(len(values), -1, texts.shape[2])  # [V, P / V, H]
+    moves = torch.nn.Parameter(torch.zeros(len(values), 1, texts.shape[2]))
     scale = torch.tensor(float(np.log(logit_scale)))
-    optimizer = torch.optim.AdamW([{"params": [weight]}, {"params": [keys]}], weight_decay=0.0)
+    optimizer = torch.optim.AdamW([{"params": [weight]}, {"params": [moves]}], weight_decay=0.0)
 
     def embed(x: Tensor) -> Tensor:
         y = functional.normalize(x @ weight, dim=-1)
-        classes = torch.softmax(x @ keys.T / anchors.tau, dim=-1) @ values
+        keys = (drawn + moves).flatten(0, 1)
+        shares = torch.softmax(x @ keys.T / anchors.tau, dim=-1)
+        classes = shares.reshape(len(x), len(values), -1).sum(2) @ values
         return functional.normalize((1 - anchors.blend) * y + anchors.blend * classes, dim=-1)
 
     for step in range(plan.steps):
@@ -78,10 +81,11 @@ def refine(
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    return weight.detach().numpy(), replace(anchors, keys=keys.detach().numpy())
+    keys = (drawn + moves).flatten(0, 1).detach()
+    return weight.detach().numpy(), replace(anchors, keys=keys.numpy())
 
 
 def check_values(anchors: Anchors) -> None:
-    """ValueError unless every key has a value of its own."""
-    if anchors.values is None or len(anchors.values) != len(anchors.keys):
+    """ValueError unless as many keys share each value."""
+    if anchors.values is None or len(anchors.keys) % len(anchors.values):
         raise ValueError("anchors without a value for each key can't be refined")

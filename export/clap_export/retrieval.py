@@ -23,18 +23,31 @@ Attributes = Mapping[str, str]
 def queries(
     lexicon: Lexicon, clips: Sequence[Attributes], wording: str, seed: int = 0
 ) -> list[Caption]:
-    """One caption for every clip: in "known" wording, or in unseen words as `captions.unseen`
-    has them by part; clips whose class has no such phrase have none."""
+    """One caption for every clip that can have one, as `asked` draws them."""
+    return [caption for caption in asked(lexicon, clips, wording, seed) if caption is not None]
+
+
+def asked(
+    lexicon: Lexicon, clips: Sequence[Attributes], wording: str, seed: int = 0
+) -> list[Caption | None]:
+    """A caption for each clip: in "known" wording, in "held" phrasings, or in unseen words as
+    `captions.unseen` has them by part; None where its class has no such phrase."""
     rng = np.random.default_rng([seed, 7])
     if wording == "known":
         return [captions.known(rng, lexicon, clip) for clip in clips]
-    asked = [captions.unseen(rng, lexicon, clip, wording) for clip in clips]
-    return [caption for caption in asked if caption is not None]
+    if wording == "held":
+        return [captions.phrasing(rng, lexicon, clip) for clip in clips]
+    return [captions.unseen(rng, lexicon, clip, wording) for clip in clips]
 
 
 def relevance(asked: Sequence[Caption], clips: Sequence[Attributes]) -> np.ndarray:
-    """bool [Q, N]: whether clip n satisfies caption q."""
-    return np.array([[caption.is_true_of(clip) for clip in clips] for caption in asked])
+    """bool [Q, N]: whether clip n satisfies caption q; equal claims are looked at once."""
+    rows: dict[tuple[tuple[str, str], ...], np.ndarray] = {}
+    for caption in asked:
+        key = tuple(sorted(caption.claims.items()))
+        if key not in rows:
+            rows[key] = np.array([caption.is_true_of(clip) for clip in clips])
+    return np.stack([rows[tuple(sorted(caption.claims.items()))] for caption in asked])
 
 
 def chance(relevant: np.ndarray, k: int = 1) -> float:
@@ -44,10 +57,15 @@ def chance(relevant: np.ndarray, k: int = 1) -> float:
     return float(np.mean(1.0 - missing**k))
 
 
+def found_within(scores: Float32, relevant: np.ndarray, k: int) -> np.ndarray:
+    """bool [Q]: whether a satisfying clip is among the k best scores."""
+    top = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+    return np.asarray(np.take_along_axis(relevant, top, axis=1).any(axis=1))
+
+
 def hit_at(scores: Float32, relevant: np.ndarray, k: int) -> float:
     """Share of captions with a satisfying clip among the k best scores."""
-    top = np.argpartition(-scores, k - 1, axis=1)[:, :k]
-    return float(np.take_along_axis(relevant, top, axis=1).any(axis=1).mean())
+    return float(found_within(scores, relevant, k).mean())
 
 
 def unit_prefix(x: Float32, dim: int) -> Float32:

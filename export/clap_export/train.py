@@ -27,7 +27,7 @@ from clap_export.augment import augment
 from clap_export.corpus import captions, render
 from clap_export.corpus import lexicon as words
 from clap_export.corpus.captions import ATTRIBUTE_FORMS
-from clap_export.corpus.classes import KIND_OF
+from clap_export.corpus.classes import FAMILIES, KIND_OF
 from clap_export.heads import TextHead, matryoshka_loss
 from clap_export.tower import AudioTower, TowerShape, deepened
 from clap_export.weights import Weights
@@ -83,6 +83,8 @@ class Batchable:
 
 TARGETS: dict[str, tuple[str, ...]] = {
     "class": tuple(KIND_OF),
+    "program": tuple(str(program) for program in range(8 * len(FAMILIES))),
+    "family": FAMILIES,
     **{name: tuple(forms) for name, forms in ATTRIBUTE_FORMS.items()},
 }
 

@@ -95,10 +95,10 @@ def test_unseen_captions_share_no_content_word_with_training(part: str) -> None:
 
 def test_development_phrases_are_not_reported() -> None:
     words, rng = lexicon.load(), np.random.default_rng(8)
-    for name, phrases in words.unseen.items():
+    for name, phrases in words.development.items():
         clip = {"class": name, "kind": classes.KIND_OF[name]}
         texts = {str(captions.unseen(rng, words, clip, "report")) for _ in range(30)}
-        assert not any(f"'{phrase}'" in text for phrase in phrases[2:] for text in texts)
+        assert not any(f"'{phrase}'" in text for phrase in phrases for text in texts)
 
 
 def test_the_report_falls_into_dictionary_words_and_names() -> None:
@@ -109,7 +109,7 @@ def test_the_report_falls_into_dictionary_words_and_names() -> None:
             caption = captions.unseen(rng, words, {"class": name, "kind": kind}, part)
             if caption is not None:
                 counts[part] += 1
-                (phrase,) = [p for p in words.unseen[name][:2] if p in caption.text][:1]
+                (phrase,) = [p for p in words.unseen[name] if p in caption.text][:1]
                 assert lexicon.is_dictionary(phrase) is (part == "dictionary")
     assert counts["dictionary"] > 100
     assert counts["names"] > 100

@@ -5,14 +5,15 @@ from dataclasses import replace
 import pytest
 
 from clap_engine import demo
-from clap_export.corpus import captions, lot, stems
+from clap_export.corpus import captions, keep, lot, stems
 from clap_export.corpus import lexicon as words
 from clap_export.corpus.classes import KIND_OF
 from clap_export.corpus.lexicon import Lexicon
 
 pytestmark = pytest.mark.export
 
-MIN_VOCABULARY = 1500
+MIN_VOCABULARY = 13_000
+MIN_PHRASES = 25_000
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +37,30 @@ def test_the_vocabulary_is_wide(lexicon: Lexicon) -> None:
     assert len(words.vocabulary(lexicon)) >= MIN_VOCABULARY
 
 
+def test_training_has_many_phrases(lexicon: Lexicon) -> None:
+    read = [phrase for t in (lexicon.known, lexicon.wide) for ps in t.values() for phrase in ps]
+    assert len(read) >= MIN_PHRASES
+
+
 def test_every_class_has_words(lexicon: Lexicon) -> None:
     assert set(lexicon.known) == set(lexicon.unseen) == set(KIND_OF)
+
+
+def test_a_third_of_the_phrasings_is_held_out_and_never_the_name(lexicon: Lexicon) -> None:
+    plain = {name: table["plain"] for name, table in words.training_phrases().items()}
+    for name, held in lexicon.held.items():
+        known = lexicon.known[name]
+        assert len(held) == (len(known) + len(held)) // words.HELD_SHARE
+        assert not set(held) & {*known, *lexicon.wide[name]}
+        assert known[0] == plain[name][0]
+
+
+def test_what_is_added_later_moves_few_phrasings() -> None:
+    before = tuple(f"phrase {i}" for i in range(30))
+    one = set(words.held_phrases("owl", before))
+    other = set(words.held_phrases("owl", (*before, "one more")))
+    assert len(one ^ other) <= 2
+    assert before[0] not in one
 
 
 def test_a_planted_collision_is_found_in_another_inflection(lexicon: Lexicon) -> None:
@@ -156,6 +179,30 @@ def test_content_words_leave_out_carriers_and_lone_letters() -> None:
 def test_no_word_of_the_caption_templates_can_be_drawn() -> None:
     forms = [f for t in captions.ATTRIBUTE_FORMS.values() for fs in t.values() for f in fs]
     forms += [*captions.CARRIERS, *(f for fs in captions.CARRIERS_BY_KIND.values() for f in fs)]
-    used = {word for form in forms for word in stems.content_words(form.format(p=""))}
+    forms += [*captions.USES, *(f for fs in captions.PAIR_FORMS.values() for f in fs)]
+    used = {word for form in forms for word in stems.content_words(form.format(p="", q=""))}
     fixed = {word for text in words.attribute_words() for word in stems.content_words(text)}
     assert used <= fixed
+
+
+def test_names_of_programs_and_families_keep_clear_of_the_questions(lexicon: Lexicon) -> None:
+    names = [n for t in captions.instrument_names().values() for ns in t.values() for n in ns]
+    assert len(captions.instrument_names()["programs"]) == 120
+    assert words.problems(lexicon, names) == []
+
+
+def test_a_new_class_draws_questions_and_moves_no_other() -> None:
+    tables = {
+        name: {"plain": PLAIN[name], "wide": COINED[name]} for name in ("dog", "wolf")
+    } | {
+        "cow": {
+            "plain": ("cow", *(f"{word} cow" for word in "abcdefghijklmnop"), "heifer", "bovine"),
+            "wide": ("udder", "cow and puppy"),
+        }
+    }  # fmt: skip
+    kept = {name: {"report": [PLAIN[name][-1]], "development": []} for name in PLAIN}
+    (new,) = keep.missing(tables, kept).items()
+    assert new[0] == "cow"
+    drawn = [phrase for phrases in new[1].values() for phrase in phrases]
+    assert sorted(drawn) == ["bovine", "heifer", "udder"]
+    assert keep.missing(tables, {**kept, "cow": new[1]}) == {}

@@ -61,16 +61,33 @@ def test_zero_shot_chooses_among_the_classes_of_the_kind() -> None:
 
 def test_queries_name_the_exact_class_and_repeat_with_the_seed() -> None:
     words = lexicon.load()
-    for wording in ("known", "development", "report"):
+    for wording in ("known", "held", "development", "report"):
         first = retrieval.queries(words, CLIPS, wording)
         assert first == retrieval.queries(words, CLIPS, wording)
         # Not every class can spare a third phrase, which is the one for development.
         asked = (
             CLIPS
             if wording != "development"
-            else [clip for clip in CLIPS if len(words.unseen[clip["class"]]) > 2]
+            else [clip for clip in CLIPS if words.development[clip["class"]]]
         )
         assert [c.claims["class"] for c in first] == [clip["class"] for clip in asked]
     assert retrieval.queries(words, CLIPS, "known", seed=1) != retrieval.queries(
         words, CLIPS, "known"
     )
+
+
+def test_the_second_sound_of_a_clip_satisfies_its_bare_class_alone() -> None:
+    scene = {"class": "owl", "kind": "effect", "then": "rain", "quality": "noisy"}
+    claims = ({"class": "rain"}, {"class": "rain", "quality": "noisy"}, {"class": "owl"})
+    relevant = retrieval.relevance([Caption("", claim) for claim in claims], [scene])
+    assert relevant[:, 0].tolist() == [True, False, True]
+
+
+def test_held_phrasings_are_none_that_training_reads() -> None:
+    words = lexicon.load()
+    drawn = retrieval.asked(words, CLIPS * 20, "held")
+    for caption in drawn:
+        assert caption is not None
+        phrases = [p for p in words.held[caption.claims["class"]] if p in caption.text]
+        assert phrases
+        assert not set(phrases) & set(words.known[caption.claims["class"]])

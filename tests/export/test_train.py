@@ -12,8 +12,9 @@ import torch
 
 from clap_engine.arrays import l2_normalize
 from clap_engine.session import GraphSession
-from clap_export import augment, finish, minilm, train
-from clap_export.corpus import lexicon, render
+from clap_export import anchors, augment, finish, minilm, train
+from clap_export.corpus import lexicon
+from clap_export.corpus.classes import KIND_OF
 from clap_export.graphs import text_graph
 from clap_export.graphs.text_graph import Anchors
 from clap_export.refine import Refinement, refine
@@ -39,7 +40,7 @@ def write_split(folder: Path, count: int, seed: int) -> None:
     log_mel = np.clip(log_mel, 0, 255).astype(np.uint8)
     log_mel[:, 0, 0] = 255
     lines = [
-        json.dumps({"class": CLASSES[i], "kind": render.KIND_OF[CLASSES[i]], "tempo": "slow"})
+        json.dumps({"class": CLASSES[i], "kind": KIND_OF[CLASSES[i]], "tempo": "slow"})
         for i in which
     ]
     np.savez(
@@ -138,9 +139,15 @@ def test_finish_embeds_texts_as_the_graph_does() -> None:
     keys = sentences.embed(encoder, phrases)
     values = l2_normalize(rng.standard_normal((len(CLASSES), 512)).astype(np.float32))
     texts = ["a tawny owl at night", "rain"]
-    for anchors in (None, Anchors(keys, None, 0.4, 0.05), Anchors(keys, values, 0.6, 0.04)):
-        expected = finish.embed_texts(sentences.embed(encoder, texts), head, anchors)
-        model = text_graph.build(encoder, text_graph.TextHead(head), anchors)
+    many = np.repeat(keys, 2, axis=0) + rng.normal(0, 0.1, (2 * len(keys), 384))
+    for drawn in (
+        None,
+        Anchors(keys, None, 0.4, 0.05),
+        Anchors(keys, values, 0.6, 0.04),
+        Anchors(many.astype(np.float32), values, 0.6, 0.5),
+    ):
+        expected = finish.embed_texts(sentences.embed(encoder, texts), head, drawn)
+        model = text_graph.build(encoder, text_graph.TextHead(head), drawn)
         session = GraphSession(model.SerializeToString(), name="text")
         for text, row in zip(texts, expected, strict=True):
             ids = tokens(encoder.tokenizer_json, text)
@@ -163,19 +170,39 @@ def test_refining_lowers_the_loss_and_leaves_its_inputs() -> None:
     head = rng.normal(0, 0.05, (384, 512)).astype(np.float32)
     keys = rng.standard_normal((8, 384)).astype(np.float32)
     values = l2_normalize(rng.standard_normal((8, 512)).astype(np.float32))
-    anchors, before = Anchors(keys, values, 0.3, 0.65), (head.copy(), keys.copy())
+    start, before = Anchors(keys, values, 0.3, 0.65), (head.copy(), keys.copy())
 
     def right(weight: np.ndarray, drawn: Anchors) -> float:
         text = finish.embed_texts(sentences[:, 0], weight, drawn)
         return float(((text @ audio.T).argmax(axis=1) == np.arange(64)).mean())
 
-    weight, refined = refine(audio, sentences, head, anchors, 14.0, Refinement(60, 64))
-    assert right(head, anchors) < 0.1
+    weight, refined = refine(audio, sentences, head, start, 14.0, Refinement(60, 64))
+    assert right(head, start) < 0.1
     assert right(weight, refined) > 0.9
     assert np.array_equal(head, before[0])
     assert np.array_equal(keys, before[1])
+    shared = replace(start, keys=np.repeat(keys, 3, axis=0))
+    _, refined = refine(audio, sentences, head, shared, 14.0, Refinement(5, 64))
+    assert np.allclose(refined.keys.reshape(8, 3, 384), refined.keys[::3, None], atol=1e-6)
     with pytest.raises(ValueError, match="a value for each key"):
         refine(audio, sentences, head, Anchors(keys, None, 0.3, 0.65), 14.0)
+
+
+def test_keys_near_phrases_know_their_class_and_their_neighbours() -> None:
+    rng = np.random.default_rng(6)
+    # Two classes of five bunches each, far apart within a class, and keys that say nothing.
+    bunches = l2_normalize(rng.standard_normal((10, 384)).astype(np.float32))
+    noise = rng.normal(0, 0.02, (90, 384)).astype(np.float32)
+    phrases = l2_normalize(np.repeat(bunches, 9, axis=0) + noise)
+    classes = [0] * 45 + [1] * 45
+    keys = anchors.near_phrases(phrases, classes, np.zeros((2, 384), np.float32), per_class=5)
+    assert keys.shape == (10, 384)
+    scores = bunches @ keys.T
+    assert (scores.reshape(10, 2, 5).max(axis=2).argmax(axis=1) == [0] * 5 + [1] * 5).all()
+    few = anchors.near_phrases(phrases[[0, 45]], [0, 1], np.zeros((2, 384), np.float32), 3)
+    assert np.allclose(few[:3], phrases[0] / anchors.NEARNESS, atol=1e-4)
+    with pytest.raises(ValueError, match="class 2 has no phrases"):
+        anchors.near_phrases(phrases, classes, np.zeros((3, 384), np.float32))
 
 
 def test_what_is_told_in_order_is_not_shifted() -> None:

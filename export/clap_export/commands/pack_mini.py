@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from clap_export import held_out
@@ -26,12 +27,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the random heads")
     parser.add_argument("--precisions", default="int8", help="some of fp32,int8 (%(default)s)")
     parser.add_argument("--corpus", type=Path, help="also measure on its held-out gallery")
+    parser.add_argument(
+        "--exam", type=Path, help="put this report into the model card (clap-export exam --json)"
+    )
     parser.add_argument("--out", type=Path, required=True, help="directory of the bundle")
 
 
 def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
     """Pack, and say what was made."""
     weights = random_weights(args.seed) if args.random_heads else load_weights(args.weights)
+    if args.exam:
+        exam = json.loads(args.exam.read_text(encoding="utf-8"))
+        weights = replace(weights, scalars={**weights.scalars, "exam": exam})
     manifest = pack(
         weights,
         args.out,

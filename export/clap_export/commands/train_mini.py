@@ -16,6 +16,7 @@ from pathlib import Path
 
 from clap_export import train
 from clap_export.finish import finish
+from clap_export.tower import TowerShape
 from clap_export.weights import load_weights
 
 
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
         samples=args.samples,
         learning_rate=args.rate,
         started_from=weights.audio_digest if weights else "",
-        shape=replace(train.TowerShape(), blocks=tuple(args.blocks)),
+        shape=replace(TowerShape(), blocks=tuple(args.blocks)),
         seed=args.seed,
         threads=args.threads,
         device=args.device,

@@ -4,13 +4,17 @@ In:  a clip's attributes, the lexicon and a numpy Generator.
 Out: `Caption`: the text, and the attributes that it claims.
 Knows nothing about sounds or embeddings.
 
-A caption is satisfied by every clip that has all claimed attributes, not by its own clip alone.
+A caption is satisfied by every clip that has all claimed attributes, not by its own clip alone; by
+a clip of two sounds also where it claims no more than the class of the second one.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 
 import numpy as np
 
@@ -60,7 +64,58 @@ ATTRIBUTE_FORMS: dict[str, dict[str, tuple[str, ...]]] = {
         "several": ("a few hits of {p}", "{p}, several times"),
         "repeated": ("{p} pattern", "{p} rhythm", "steady {p}"),
     },
+    "mode": {
+        "major": (
+            "{p} in a major key",
+            "{p} in major",
+            "bright {p} in a major key",
+            "major key {p}",
+            "happy {p} in major",
+        ),
+        "minor": (
+            "{p} in a minor key",
+            "{p} in minor",
+            "sad {p} in a minor key",
+            "minor key {p}",
+            "dark {p} in minor",
+        ),
+    },
+    "length": {
+        "short": (
+            "short {p}",
+            "brief {p}",
+            "{p} for a moment",
+            "{p}, then silence",
+            "a second of {p}",
+        ),
+    },
 }
+# Captions of two sounds: {p} is the class phrase, {q} that of the second class.
+PAIR_FORMS: dict[str, tuple[str, ...]] = {
+    "then": (
+        "{p}, then {q}",
+        "{p} then {q}",
+        "{p} followed by {q}",
+        "first {p}, then {q}",
+        "{p}, after it {q}",
+        "{p}, next {q}",
+        "{q} after {p}",
+    ),
+    "with": (
+        "{p} over {q}",
+        "{p} with {q}",
+        "{p} with {q} in the background",
+        "{p} and {q}",
+        "{p} and {q} together",
+        "{p} while {q}",
+        "{p}, {q} behind it",
+        "{p} mixed with {q}",
+    ),
+}
+PAIR_SHARE = 0.6  # of the captions of clips with two sounds: they name both
+# Of the captions of instruments: they name the General MIDI program, or its family alone.
+PROGRAM_SHARE = 0.12
+FAMILY_SHARE = 0.04
 # Carriers name no class; they wrap a caption that claims whatever it claimed before.
 CARRIERS = (
     "{p}",
@@ -83,11 +138,43 @@ CARRIERS_BY_KIND: dict[str, tuple[str, ...]] = {
     "effect": ("{p} sound effect", "{p} noise", "sfx {p}", "the noise of {p}"),
     "speech": ("a voice recording, {p}", "{p} speech", "recording of {p}"),
 }
+# What people write around the thing that they look for; it says nothing about the sound.
+USES = (
+    "{p} for a film",
+    "{p} for a video",
+    "{p} for a game",
+    "{p} for a podcast",
+    "{p} for a trailer",
+    "{p} for youtube",
+    "{p} free download",
+    "{p} stock audio",
+    "{p} wav",
+    "{p} mp3",
+    "{p} sfx",
+    "{p} foley",
+    "{p} hd",
+    "{p} high quality",
+    "{p} royalty free",
+    "{p} ringtone",
+    "{p} audio library",
+    "{p} pack",
+    "good {p}",
+    "best {p}",
+    "need {p}",
+    "looking for {p}",
+    "clean {p}",
+    "raw {p} studio recording",
+)
 # Of every hundred captions so many claim the class alone, one attribute more, two more.
 CLAIMS = (0.5, 0.35, 0.15)
 # Of the captions that the class anchors begin with. Towers and heads are trained on plain wording:
 # wide phrases among their captions cost known wording a point, and shortlists by 32 dims three.
 WIDE_SHARE = 0.4
+SEARCHED_SHARE = 0.2  # of the same captions: in the style of searches
+DROPPED = frozenset({"a", "an", "the", "of", "on", "in", "with", "and", "someone", "playing"})
+MIN_SLIPPED = 4  # letters: shorter words would become others
+# The carriers of questions; this list stays as it is, so that figures stay comparable.
+QUESTION_CARRIERS = tuple(form for form in CARRIERS if form.count(" ") <= 2)
 
 
 @dataclass(frozen=True)
@@ -97,6 +184,9 @@ class Caption:
 
     def is_true_of(self, attributes: Mapping[str, str]) -> bool:
         """Whether a clip has every attribute that the caption claims."""
+        if self.claims.keys() == {"class"}:
+            sounds = (attributes.get(name) for name in ("class", "then", "with"))
+            return self.claims["class"] in sounds
         return all(attributes.get(name) == value for name, value in self.claims.items())
 
 
@@ -134,15 +224,98 @@ def compose(
 
 def known(rng: np.random.Generator, lexicon: Lexicon, attributes: Mapping[str, str]) -> Caption:
     """A caption in the wording of training."""
-    return compose(rng, pick(rng, lexicon.known[attributes["class"]]), attributes)
+    return worded(rng, lexicon, attributes, lexicon.known)
 
 
 def training(rng: np.random.Generator, lexicon: Lexicon, attributes: Mapping[str, str]) -> Caption:
-    """A caption of anything that training may read, its wide phrases included."""
-    phrases = lexicon.wide[attributes["class"]]
-    if not phrases or rng.random() >= WIDE_SHARE:
-        return known(rng, lexicon, attributes)
-    return compose(rng, pick(rng, phrases), attributes)
+    """A caption of anything that training may read: wide phrases, and the style of searches."""
+    is_wide = bool(lexicon.wide[attributes["class"]]) and rng.random() < WIDE_SHARE
+    caption = worded(rng, lexicon, attributes, lexicon.wide if is_wide else lexicon.known)
+    return searched(rng, caption) if rng.random() < SEARCHED_SHARE else caption
+
+
+def phrasing(
+    rng: np.random.Generator, lexicon: Lexicon, attributes: Mapping[str, str]
+) -> Caption | None:
+    """A caption around a phrasing that training never reads, in words that it may read elsewhere;
+    it claims the class alone. None where the class has none."""
+    name = attributes["class"]
+    if not lexicon.held[name]:
+        return None
+    text = pick(rng, QUESTION_CARRIERS).format(p=pick(rng, lexicon.held[name]))
+    return Caption(text, {"class": name})
+
+
+def worded(
+    rng: np.random.Generator,
+    lexicon: Lexicon,
+    attributes: Mapping[str, str],
+    phrases: Mapping[str, Sequence[str]],
+) -> Caption:
+    """A caption around one of the class's `phrases`, the program's name, the family, or two of
+    the clip's sounds."""
+    draw = rng.random()
+    if "family" in attributes and draw < FAMILY_SHARE:
+        name = pick(rng, instrument_names()["families"][attributes["family"]])
+        return Caption(
+            pick(rng, QUESTION_CARRIERS).format(p=name), {"family": attributes["family"]}
+        )
+    if "program" in attributes and draw < FAMILY_SHARE + PROGRAM_SHARE:
+        name = pick(rng, instrument_names()["programs"][attributes["program"]])
+        caption = compose(rng, name, attributes)
+        return Caption(caption.text, {**caption.claims, "program": attributes["program"]})
+    phrase = pick(rng, phrases[attributes["class"]])
+    joined = next((name for name in PAIR_FORMS if name in attributes), None)
+    if joined is None or draw > PAIR_SHARE:
+        return compose(rng, phrase, attributes)
+    other = attributes[joined]
+    text = pick(rng, PAIR_FORMS[joined]).format(p=phrase, q=pick(rng, lexicon.known[other]))
+    return Caption(text, {"class": attributes["class"], joined: other})
+
+
+@cache
+def instrument_names() -> dict[str, dict[str, tuple[str, ...]]]:
+    """{"programs": {"0": names}, "families": {family: names}}; the first names are plain ones."""
+    path = files("clap_export.corpus").joinpath("words", "programs.json")
+    table = json.loads(path.read_text(encoding="utf-8"))
+    return {
+        "programs": {number: (name,) for number, name in table["programs"].items()},
+        "families": {name: tuple(names) for name, names in table["families"].items()},
+    }
+
+
+def searched(rng: np.random.Generator, caption: Caption) -> Caption:
+    """The caption as people type it into a search field: fragments without articles, plurals, a
+    use, now and then a slip of the finger. It claims what it claimed."""
+    words = [word for word in caption.text.replace(",", " ").split() if word not in DROPPED]
+    words = words or caption.text.split()
+    if rng.random() < 0.25 and len(words[-1]) > 3 and words[-1][-1] not in "sxyhz":
+        words[-1] += "s"
+    text = " ".join(words)
+    if rng.random() < 0.5:
+        text = pick(rng, USES).format(p=text)
+    if rng.random() < 0.3:
+        text = slipped(rng, text)
+    return Caption(text, caption.claims)
+
+
+def slipped(rng: np.random.Generator, text: str) -> str:
+    """One of the longer words with two letters exchanged, one left out or one doubled."""
+    words = text.split()
+    places = [i for i, word in enumerate(words) if len(word) > MIN_SLIPPED and word.isalpha()]
+    if not places:
+        return text
+    place = places[int(rng.integers(len(places)))]
+    word = words[place]
+    at = int(rng.integers(1, len(word) - 1))
+    kind = int(rng.integers(3))
+    if kind == 0:
+        words[place] = word[:at] + word[at + 1] + word[at] + word[at + 2 :]
+    elif kind == 1:
+        words[place] = word[:at] + word[at + 1 :]
+    else:
+        words[place] = word[:at] + word[at] + word[at:]
+    return " ".join(words)
 
 
 def unseen(
@@ -150,17 +323,14 @@ def unseen(
 ) -> Caption | None:
     """A caption whose every content word is absent from training; it claims the class alone.
 
-    The first two unseen phrases of a class are for the "report" alone, the third, if there is
-    one, for "development" (choosing hyper-parameters). "dictionary" and "names" are the two halves
-    of the report: phrases of dictionary words alone, and the others. None where the class has no
-    such phrase.
+    "report" phrases only measure, "development" ones choose hyper-parameters. "dictionary" and
+    "names" are the two halves of the report: phrases of dictionary words alone, and the others.
+    None where the class has no such phrase.
     """
     name = attributes["class"]
-    drawn = lexicon.unseen[name]
-    phrases = drawn[2:] if part == "development" else drawn[:2]
+    phrases = lexicon.development[name] if part == "development" else lexicon.unseen[name]
     if part in ("dictionary", "names"):
         phrases = tuple(p for p in phrases if is_dictionary(p) is (part == "dictionary"))
     if not phrases:
         return None
-    carriers = tuple(form for form in CARRIERS if form.count(" ") <= 2)
-    return Caption(pick(rng, carriers).format(p=pick(rng, phrases)), {"class": name})
+    return Caption(pick(rng, QUESTION_CARRIERS).format(p=pick(rng, phrases)), {"class": name})

@@ -4,19 +4,30 @@ In:  a Draw and a class id.
 Out: notes on the drum channel, the kit, and the exact attributes that captions may claim.
 Knows nothing about SoundFonts or words.
 
-Grooves are step patterns of one bar: 16 sixteenths (12 in triple metre), "x" a hit, "o" a soft
-one, "." a rest. Key numbers are those of the General MIDI percussion map.
+Key numbers are those of the General MIDI percussion map.
 """
 
 from __future__ import annotations
 
 from clap_export.corpus.draw import Draw
+from clap_export.corpus.grooves import (
+    FILLED,
+    FILLS,
+    GROOVE_BPM,
+    GROOVE_KITS,
+    GROOVES,
+    TOMS,
+    C,
+    H,
+)
 from clap_export.corpus.synth import DRUM_CHANNEL, Note
 
 PIECES: dict[str, tuple[int, ...]] = {
     "kick_drum": (35, 36),
     "snare_drum": (38, 40),
-    "hi_hat": (42, 44, 46),
+    "side_stick": (37,),
+    "hi_hat": (42, 44),
+    "open_hi_hat": (46,),
     "crash_cymbal": (49, 57),
     "ride_cymbal": (51, 53, 59),
     "hand_clap": (39,),
@@ -27,154 +38,12 @@ PIECES: dict[str, tuple[int, ...]] = {
     "triangle": (80, 81),
     "claves": (75,),
     "guiro": (73, 74),
+    "timbales": (65, 66),
+    "vibraslap": (58,),
+    "cuica": (78, 79),
 }
-TOMS = (50, 48, 47, 45, 43, 41)
-K, S, R, H, Q, P, C, D = 36, 38, 37, 42, 46, 44, 49, 51  # kick snare rim hats crash ride
-
-GROOVES: dict[str, tuple[dict[int, str], ...]] = {
-    "rock_beat": (
-        {K: "x.......x.x.....", S: "....x.......x...", H: "x.x.x.x.x.x.x.x."},
-        {K: "x.....x.x.......", S: "....x.......x..o", H: "x.x.x.x.x.x.x.x."},
-        {
-            K: "x..x....x.......",
-            S: "....x.......x...",
-            D: "x.x.x.x.x.x.x.x.",
-            C: "x...............",
-        },
-    ),
-    "funk_beat": (
-        {K: "x..x..x...x..x..", S: "....x..o.o..x..o", H: "xxxxxxxxxxxxxxxx"},
-        {
-            K: "x.x...x..x....x.",
-            S: ".o..x..o.o.ox..o",
-            H: "x.xxx.xxx.xxx.xx",
-            Q: ".......x......x.",
-        },
-    ),
-    "disco_beat": (
-        {
-            K: "x...x...x...x...",
-            S: "....x.......x...",
-            H: "x...x...x...x...",
-            Q: "..x...x...x...x.",
-        },
-        {
-            K: "x...x...x...x...",
-            39: "....x.......x...",
-            H: "xx.xxx.xxx.xxx.x",
-            Q: "..x...x...x...x.",
-        },
-    ),
-    "house_beat": (
-        {K: "x...x...x...x...", 39: "....x.......x...", Q: "..x...x...x...x."},
-        {
-            K: "x...x...x...x...",
-            Q: "..x...x...x...x.",
-            70: "xxxxxxxxxxxxxxxx",
-            39: "....x.......x..x",
-        },
-    ),
-    "hip_hop_beat": (
-        {K: "x.....x...x.....", S: "....x.......x...", H: "x.x.x.x.x.x.x.x."},
-        {K: "x......x..x..x..", 39: "....x.......x...", H: "x.x.xxx.x.x.x.xx"},
-    ),
-    "breakbeat": (
-        {K: "x.x.......xx....", S: "....x..o.o..x..o", H: "x.x.x.x.x.x.x.x."},
-        {K: "x.........x.....", S: "....x..x.x..x..x", D: "x.x.x.x.x.x.x.x."},
-    ),
-    "bossa_nova_beat": (
-        {K: "x..xx..xx..xx..x", R: "x..x..x...x..x..", H: "xxxxxxxxxxxxxxxx"},
-        {K: "x..xx..xx..xx..x", R: "..x..x..x..x..x.", 70: "xxxxxxxxxxxxxxxx"},
-    ),
-    "samba_percussion": (
-        {
-            41: "....x.......x...",
-            36: "x..xx..xx..xx..x",
-            70: "xooxxooxxooxxoox",
-            54: "x.xx.x.xx.xx.x.x",
-            67: "x.x..x.x.x..x.x.",
-            S: "xooxoxoxxooxoxox",
-        },
-        {
-            41: "....x..x....x...",
-            36: "x..xx..xx..xx..x",
-            82: "xxxxxxxxxxxxxxxx",
-            68: "x.x..xx..x.x.xx.",
-            S: "oxooxooxoxooxoox",
-        },
-    ),
-    "reggae_beat": (
-        {K: "........x.......", R: "........x.......", H: "x.x.x.x.x.x.x.xo"},
-        {
-            K: "....x.......x...",
-            R: "....x.......x...",
-            H: "..x...x...x...x.",
-            Q: "..............x.",
-        },
-    ),
-    "jazz_swing_beat": (
-        {D: "x..x.xx..x.x", P: "...x.....x..", K: "o.....o.....", S: "..o....o...."},
-        {D: "x..x.xx..x.x", P: "...x.....x..", S: "........o..o"},
-    ),
-    "waltz_beat": (
-        {K: "x...........", S: "....x...x...", H: "x...x...x..."},
-        {K: "x...........", P: "....x...x...", D: "x...x.x.x..."},
-    ),
-    "shuffle_beat": (
-        {K: "x.....x.....", S: "...x.....x..", H: "x.xx.xx.xx.x"},
-        {K: "x....xx.....", S: "...x.o...x.o", D: "x.xx.xx.xx.x"},
-    ),
-    "marching_drums": (
-        {S: "x.xxx.xxx.xxxxxx", 35: "x.......x......."},
-        {S: "xxx.x.x.xxx.xxxx", 35: "x...x...x...x...", 57: "x.......x......."},
-    ),
-    "double_kick_metal_beat": (
-        {K: "xxxxxxxxxxxxxxxx", S: "....x.......x...", C: "x...x...x...x..."},
-        {K: "xxxxxxxxxxxxxxxx", S: "..x...x...x...x.", H: "x.x.x.x.x.x.x.x."},
-    ),
-    "latin_percussion": (
-        {
-            56: "x.x.xx.x.x.xx.x.",
-            63: "..xx..x...xx..x.",
-            64: "......xx......xx",
-            70: "xxxxxxxxxxxxxxxx",
-            65: "x.....x.....x...",
-        },
-        {
-            75: "x..x..x...x.x...",
-            60: "xoxoxoxoxoxoxoxo",
-            61: "..x...x...x...x.",
-            73: "x...x.x.x...x.x.",
-        },
-    ),
-}
-GROOVE_BPM: dict[str, tuple[float, float]] = {
-    "rock_beat": (96, 140),
-    "funk_beat": (90, 116),
-    "disco_beat": (110, 128),
-    "house_beat": (118, 130),
-    "hip_hop_beat": (78, 100),
-    "breakbeat": (150, 178),
-    "bossa_nova_beat": (110, 145),
-    "samba_percussion": (95, 125),
-    "reggae_beat": (120, 155),
-    "jazz_swing_beat": (120, 200),
-    "waltz_beat": (130, 185),
-    "shuffle_beat": (100, 140),
-    "marching_drums": (100, 124),
-    "double_kick_metal_beat": (130, 190),
-    "latin_percussion": (95, 125),
-}
-GROOVE_KITS: dict[str, tuple[int, ...]] = {
-    "house_beat": (24, 25),
-    "hip_hop_beat": (24, 25, 0),
-    "jazz_swing_beat": (32, 40),
-    "waltz_beat": (0, 32, 40),
-    "marching_drums": (48, 0),
-    "double_kick_metal_beat": (16, 0),
-    "disco_beat": (0, 8, 25),
-    "bossa_nova_beat": (0, 32, 40),
-}
+# Pieces that ring or rattle for a second: not struck again before they are heard.
+SLOW_PIECES = frozenset({"crash_cymbal", "vibraslap", "guiro", "open_hi_hat"})
 
 
 def hit(at: float, key: int, velocity: int) -> Note:
@@ -182,24 +51,40 @@ def hit(at: float, key: int, velocity: int) -> Note:
 
 
 def groove_notes(draw: Draw, name: str, bpm: float, seconds: float) -> list[Note]:
-    """A groove of `name` from its first beat on, with small human deviations."""
-    bar = draw.choice(GROOVES[name])
-    steps = len(next(iter(bar.values())))
+    """A groove of `name` from its first beat on: two bars in turn, fills where the style has
+    them, sixteenths a little swung, and small human deviations."""
+    bars = [draw.choice(GROOVES[name])]
+    bars.append(draw.choice(GROOVES[name]) if draw.chance(0.25) else bars[0])
+    steps = len(next(iter(bars[0].values())))
     triple = name == "waltz_beat"
     # Twelve steps: three beats of four in a waltz, four beats of triplets in a shuffle.
     step_s = 60 / bpm / (4 if steps == 16 or triple else 3)
-    level = draw.integer(85, 112)
-    jitter = draw.uniform(0.0, 0.006)
+    level = draw.integer(78, 114)
+    jitter = draw.uniform(0.0, 0.008)
+    swing = draw.choice((0.0, 0.0, 0.0, 0.12, 0.24)) if steps == 16 else 0.0
+    fills = name in FILLED and draw.chance(0.35)
+    filled = draw.integer(1, 3)
+    fill = draw.choice(FILLS)
+    without = draw.choice((0, 0, 0, H)) if name in FILLED else 0
+    first = draw.integer(0, steps - 1) if draw.chance(0.2) else 0  # cut in anywhere
     notes = []
     index = 0
     while index * step_s < seconds:
-        for key, pattern in bar.items():
-            mark = pattern[index % steps]
-            if mark != "." and not draw.chance(0.03):
-                at = max(0.0, index * step_s + draw.rng.normal() * jitter)
-                soft = 38 if mark == "o" else 0
-                accent = 8 if index % 4 == 0 else 0
-                notes.append(hit(at, key, level + accent - soft + draw.integer(-8, 8)))
+        step = first + index
+        number, place = divmod(step, steps)
+        bar = bars[number % 2]
+        ending = fills and number % 4 == filled and place >= steps // 2
+        at_s = (index + (swing if step % 2 else 0.0)) * step_s
+        for key, pattern in (fill if ending else bar).items():
+            mark = pattern[place]
+            if mark == "." or key == without or draw.chance(0.02):
+                continue
+            at = max(0.0, at_s + draw.rng.normal() * jitter)
+            soft = 38 if mark == "o" else 0
+            accent = 8 if step % 4 == 0 else 0
+            notes.append(hit(at, key, level + accent - soft + draw.integer(-8, 8)))
+        if fills and place == 0 and number and (number - 1) % 4 == filled:
+            notes.append(hit(at_s, C, level + 6))
         index += 1
     return notes
 
@@ -211,7 +96,7 @@ def percussion(draw: Draw, name: str, seconds: float) -> tuple[list[Note], int, 
         notes = groove_notes(draw, name, draw.uniform(lo, hi), seconds)
         return notes, draw.choice(GROOVE_KITS.get(name, (0, 8, 16))), {}
     kit = draw.choice((0, 0, 8, 16, 24, 25, 40))
-    level = draw.integer(80, 120)
+    level = draw.integer(70, 122)
     if name == "snare_roll":
         rate = draw.uniform(14, 24)
         count = int(seconds * draw.uniform(0.5, 1.0) * rate)
@@ -239,9 +124,11 @@ def percussion(draw: Draw, name: str, seconds: float) -> tuple[list[Note], int, 
             notes.append(hit(at, draw.choice(keys), level + draw.integer(-15, 8)))
             at += draw.uniform(0.35, 1.1)
         return notes, kit, {"count": how_many}
-    beat_s = 60 / draw.uniform(90, 170)
-    division = draw.choice((1, 2, 4))
-    pattern = draw.choice(("x", "xo", "xoo", "x.xx", "xxx.", "xoxx"))
+    beat_s = 60 / draw.uniform(80, 180)
+    division = draw.choice((1, 1, 2) if name in SLOW_PIECES else (1, 2, 4))
+    pattern = draw.choice(
+        ("x", "xo", "xoo", "x.xx", "xxx.", "xoxx", "x..x..x.", "x..x.x..", "x.x.xx.x")
+    )
     notes = []
     for i in range(int(seconds / beat_s * division)):
         mark = pattern[i % len(pattern)]

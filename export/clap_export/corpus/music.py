@@ -1,7 +1,7 @@
 """Musical textures: what one instrument plays in five seconds.
 
 In:  a Draw, and the register that the instrument speaks in.
-Out: notes, and the exact attributes (texture, tempo, register) that captions may claim.
+Out: notes, and the exact attributes (texture, tempo, register, mode) that captions may claim.
 Knows nothing about SoundFonts or words.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from clap_export.corpus.draw import Draw
 from clap_export.corpus.synth import Note
+from clap_export.corpus.tonal import MODES, fill, tonal_notes
 
 SCALES = {
     "major": (0, 2, 4, 5, 7, 9, 11),
@@ -17,9 +18,10 @@ SCALES = {
     "blues": (0, 3, 5, 6, 7, 10),
     "harmonic_minor": (0, 2, 3, 5, 7, 8, 11),
     "in_sen": (0, 1, 5, 7, 10),
+    "whole_tone": (0, 2, 4, 6, 8, 10),
+    "dorian": (0, 2, 3, 5, 7, 9, 10),
+    "bhairav": (0, 1, 4, 5, 7, 8, 11),
 }
-# Beats a minute; the gaps keep "slow" and "fast" apart.
-TEMPOS = {"slow": (48.0, 72.0), "moderate": (88.0, 116.0), "fast": (144.0, 200.0)}
 TEXTURES = ("melody", "chords", "arpeggio", "scale", "sustained", "repeated")
 
 # Sounding range (MIDI keys) where the default of 50-82 would be wrong.
@@ -179,17 +181,110 @@ def texture_notes(
     return notes
 
 
+# Instruments whose notes have no clear pitch, or another one beside it: no mode is claimed.
+NO_MODE = UNPITCHED | {
+    "timpani", "melodic_tom", "synth_drum", "tinkle_bell", "synth_lead", "synth_texture",
+    "tubular_bells", "bagpipe", "reverse_cymbal", "steel_drum", "echo_synth",
+}  # fmt: skip
+TONAL = ("melody", "chords", "arpeggio", "scale")
+LOWEST_CHORD = 45  # under it a close triad is a rumble
+# Seconds between onsets. What a listener calls the tempo of a lone instrument is how fast its
+# notes come, so that is what "slow" and "fast" mean here; the gaps keep them apart.
+PACES = {"slow": (0.6, 1.15), "moderate": (0.3, 0.42), "fast": (0.11, 0.2)}
+# Onsets and period in units of the pace; every rhythm is even enough for its pace to be heard.
+RHYTHMS: tuple[tuple[tuple[float, ...], float], ...] = (
+    ((0.0,), 1.0),
+    ((0.0,), 1.0),
+    ((0.0, 1.0, 2.0), 4.0),
+    ((0.0, 1.0, 2.0, 3.0, 4.0, 5.0), 8.0),
+    ((0.0, 1.5, 2.0), 3.0),
+    ((0.0, 1.0, 2.0, 2.5, 3.0), 4.0),
+    ((0.0, 1.33, 2.0, 3.33), 4.0),
+    ((0.0, 0.67, 1.0, 1.67), 2.0),
+)
+
+
+def onsets(draw: Draw, tempo: str, seconds: float) -> tuple[list[float], list[float]]:
+    """Times and durations of notes at one of the paces, with small human deviations."""
+    pace = draw.uniform(*PACES[tempo])
+    # The last one's short steps would be moderate ones at a slow pace.
+    rhythm, period = draw.choice(RHYTHMS[:-1] if tempo == "slow" else RHYTHMS)
+    start, jitter = draw.uniform(0.0, 0.25), draw.uniform(0.0, 0.015) * pace
+    times = [start + t for t in fill([r * pace for r in rhythm], seconds - start, period * pace)]
+    ends = [*times[1:], times[-1] + pace]
+    legato = draw.choice((0.35, 0.6, 0.85, 1.0, 1.15))
+    durations = [max(0.05, (b - a) * legato) for a, b in zip(times, ends, strict=True)]
+    return [max(0.0, t + draw.rng.normal() * jitter) for t in times], durations
+
+
 def solo(draw: Draw, name: str, seconds: float) -> tuple[list[Note], dict[str, str]]:
-    """One instrument alone: notes on channel 0, and its texture, tempo and register."""
+    """One instrument alone: notes on channel 0, and what is true of them.
+
+    "tempo" stands only where notes keep coming, "mode" only where they spell a key, "texture" as
+    what is played; "register" always.
+    """
     texture = draw.choice(TEXTURES)
-    tempo = draw.choice(tuple(TEMPOS))
+    tempo = draw.choice(tuple(PACES))
     register = draw.choice(("low", "mid", "high"))
-    scale = draw.choice(("major", "minor", "pentatonic", "blues"))
-    bpm = draw.uniform(*TEMPOS[tempo])
     lo, hi = register_range(name, register)
-    notes = texture_notes(
-        draw, texture, lo, hi, 60 / bpm, seconds, scale=scale, root=draw.integer(0, 11)
-    )
-    if name in UNPITCHED:
-        texture = "repeated" if texture != "sustained" else texture
-    return notes, {"texture": texture, "tempo": tempo, "register": register}
+    root = lo + draw.integer(0, 7)  # so that a phrase stays near its register
+    if name in UNPITCHED and texture not in ("sustained", "repeated"):
+        texture = "repeated"
+    if texture == "chords" and lo < LOWEST_CHORD:
+        texture = "arpeggio"
+    attributes = {"texture": texture, "register": register}
+    if texture != "sustained":
+        attributes["tempo"] = tempo
+    if texture in TONAL and name not in NO_MODE and draw.chance(0.75):
+        mode = draw.choice(MODES)
+        times, durations = onsets(draw, tempo, seconds)
+        attributes["mode"] = mode
+        return (
+            tonal_notes(draw, texture, lo, hi, times, durations, 0, mode, root),
+            attributes,
+        )
+    if texture == "repeated":
+        times, durations = onsets(draw, tempo, seconds)
+        key, level = draw.integer(lo, hi), draw.integer(55, 112)
+        return [
+            Note(at, length, 0, key, level + draw.integer(-8, 8))
+            for at, length in zip(times, durations, strict=True)
+        ], attributes
+    if texture == "sustained":
+        notes = texture_notes(draw, texture, lo, hi, 1.0, seconds, root=root)
+        return notes, attributes
+    times, durations = onsets(draw, tempo, seconds)
+    return wandering_notes(draw, texture, lo, hi, times, durations, root), attributes
+
+
+def wandering_notes(
+    draw: Draw,
+    texture: str,
+    lo: int,
+    hi: int,
+    times: list[float],
+    durations: list[float],
+    root: int,
+) -> list[Note]:
+    """The textures over scales that are neither major nor minor; no mode may be claimed."""
+    keys = scale_keys(lo, hi, root, draw.choice(("pentatonic", "blues", "in_sen", "whole_tone")))
+    last, level = len(keys) - 1, draw.integer(52, 116)
+    place, up = draw.integer(0, last), draw.choice((1, -1))
+    notes = []
+    for i, (at, length) in enumerate(zip(times, durations, strict=True)):
+        chosen = [keys[place]]
+        if texture == "chords":
+            place = draw.integer(0, max(0, last - 4))
+            chosen = [keys[min(place + offset, last)] for offset in (0, 2, 4)]
+        elif texture == "scale":
+            if not 0 <= place + up <= last:
+                up = -up
+            place = max(0, min(last, place + up))
+        elif texture == "arpeggio":
+            place = (0, 2, 4, 2)[i % 4] % len(keys)
+            chosen = [keys[place]]
+        else:
+            place = max(0, min(last, place + draw.choice((-3, -2, -1, -1, 1, 1, 2, 3))))
+        velocity = max(25, min(127, level + draw.integer(-7, 7)))
+        notes += [Note(at, length, 0, key, velocity) for key in sorted(set(chosen))]
+    return notes

@@ -23,28 +23,34 @@ from pathlib import Path
 import numpy as np
 
 from clap_engine.mel import LogMel
-from clap_export.corpus import drums, effects, genres, music, room, speech
-from clap_export.corpus.classes import CLASSES, INSTRUMENTS, KIND_OF, KINDS, SHARES
+from clap_export.corpus import fonts as soundfonts
+from clap_export.corpus import layers, recorded, room, sources, voices
+from clap_export.corpus.classes import CLASSES, KINDS, SHARES
 from clap_export.corpus.draw import Draw
-from clap_export.corpus.synth import HELD_OUT_FONT, TRAINING_FONTS, Note, Synth
+from clap_export.corpus.fonts import Font
+from clap_export.corpus.sources import SAMPLED_EFFECTS, Sources
+from clap_export.corpus.synth import Synth
 from clap_export.frontend import CLAP_MINI_FRONT_END, make_frontend_npz
+
+__all__ = ["SAMPLED_EFFECTS", "SPLITS", "Clip", "Job", "load", "render", "render_clip", "schedule"]
 
 CHUNK = 256
 TRAINING_BLOCK = 36_000
 # Bytes 0..255 stand for -80..0 dB: steps of 0.31 dB, far under what augmentation moves.
 DB_STEP = 80.0 / 255.0
-SPLITS = ("train", "validation", "held_out")
-
-# General MIDI's own sound effects: the sampled source of some effect classes.
-SAMPLED_EFFECTS = {
-    "breathing": (121, 60),
-    "ocean_waves": (122, 60),
-    "bird_song": (123, 66),
-    "telephone_ring": (124, 64),
-    "helicopter": (125, 58),
-    "applause": (126, 60),
-    "gunshot": (127, 58),
-}
+# `held_out` has its own font, voices and parameter bands; `another_font` plays all music through
+# one more font, `unseen_generator` makes every effect in a way that training never heard.
+SPLITS = ("train", "validation", "held_out", "another_font", "unseen_generator")
+HELD_OUT_SPLITS = frozenset({"held_out", "another_font"})
+RECORDED_SPLITS = frozenset({"train", "validation"})
+# Clips with two sounds, by split, of the kinds that have room for a second one.
+SCENE_SHARE = {"train": 0.12, "validation": 0.06, "held_out": 0.06}
+MUSIC = ("instrument", "drum", "genre")
+GENERATION = "2"  # of the code: a folder that another generation began is refused
+FRAGMENTED = ("instrument", "drum", "effect")
+FRAGMENT_SHARE = 0.08  # long sounds of which a second or two is heard
+# Sounds whose class is their own room or microphone keep it.
+STEADY = frozenset({"sine_tone", "white_noise", "pink_noise", "mains_hum"})
 
 
 @dataclass(frozen=True)
@@ -61,13 +67,18 @@ def schedule(count: int, seed: int, split: str) -> list[str]:
     The training schedule is drawn in blocks of 36,000 and cut, so that a shorter corpus is the
     beginning of a longer one.
     """
+    if split == "unseen_generator":
+        names = sorted(sources.unseen_generators())
+        return [names[i % len(names)] for i in range(count)] if names else []
+    shares = {k: v for k, v in SHARES.items() if split != "another_font" or k in MUSIC}
+    total = sum(shares.values())
     block = TRAINING_BLOCK if split == "train" else count
     drawn: list[str] = []
     for number in range(-(-count // block)):
-        names: list[str] = []
+        names = []
         for kind in KINDS:
             classes = CLASSES[kind]
-            share = round(block * SHARES[kind])
+            share = round(block * shares.get(kind, 0.0) / total)
             names += [classes[i % len(classes)] for i in range(share)]
         names = (names + list(CLASSES["instrument"]) * block)[:block]
         key = [seed, SPLITS.index(split), 1] + ([number] if number else [])
@@ -76,52 +87,77 @@ def schedule(count: int, seed: int, split: str) -> list[str]:
     return drawn[:count]
 
 
-@lru_cache(maxsize=3)
 def synth(font: Path) -> Synth:
-    return Synth(font)
+    """The font, loaded once for each process."""
+    return sources.load(font)
 
 
-def sampled_effect(draw: Draw, name: str, font: Path) -> np.ndarray:
-    program, key = SAMPLED_EFFECTS[name]
-    key += draw.integer(-7, 7)
-    notes = [Note(0.0, draw.uniform(1.5, 4.5), 0, key, draw.integer(80, 120))]
-    return synth(font).render(notes, {0: program}, 0, room.SECONDS)
+def split_sources(split: str, folder: Path, fonts: tuple[Font, ...] | None = None) -> Sources:
+    """What a split is made of; `fonts` are the training ones, by default the two plain ones."""
+    chosen = {"held_out": (soundfonts.HELD_OUT,), "another_font": (soundfonts.ANOTHER,)}
+    return Sources(
+        chosen.get(split, fonts or soundfonts.PLAIN),
+        folder,
+        "unseen" if split == "unseen_generator" else "known",
+    )
 
 
-def render_clip(name: str, index: int, seed: int, split: str) -> Clip:
+def render_clip(
+    name: str,
+    index: int,
+    seed: int,
+    split: str,
+    fonts: tuple[Font, ...] | None = None,
+    folder: Path | None = None,
+) -> Clip:
     """Clip `index` of a split, of class `name`."""
-    kind = KIND_OF[name]
     rng = np.random.default_rng([seed, SPLITS.index(split), 2, index])
-    draw = Draw(rng, held_out=split == "held_out")
-    font = HELD_OUT_FONT if split == "held_out" else draw.choice(TRAINING_FONTS)
-    attributes = {"class": name, "kind": kind}
+    draw = Draw(rng, held_out=split in HELD_OUT_SPLITS)
+    made = split_sources(split, folder or soundfonts.folder(), fonts)
+    wave, attributes = sources.sound(draw, made, name)
+    kind = attributes["kind"]
     timing: dict[str, str] = {}
-    if kind == "instrument":
-        notes, more = music.solo(draw, name, room.SECONDS)
-        program = draw.choice(INSTRUMENTS[name])
-        wave = synth(font).render(notes, {0: program}, 0, room.SECONDS)
-    elif kind == "drum":
-        notes, kit, more = drums.percussion(draw, name, room.SECONDS)
-        wave = synth(font).render(notes, {}, kit, room.SECONDS)
-    elif kind == "genre":
-        notes, programs, kit, more = genres.arrange(draw, name, room.SECONDS)
-        wave = synth(font).render(notes, programs, kit, room.SECONDS)
+    if draw.chance(SCENE_SHARE.get(split, 0.0)) and kind != "genre" and name not in STEADY:
+        wave, attributes = scene(draw, made, wave, attributes)
     elif kind == "effect":
-        more = {}
-        if name in SAMPLED_EFFECTS and draw.chance(0.34):
-            wave = sampled_effect(draw, name, font)
-        else:
-            wave = draw.choice(effects.GENERATORS[name])(draw)
-        wave, timing = room.place(draw, np.asarray(wave, dtype=np.float64))
-    else:
-        more = {}
-        wave, _ = room.place(draw, speech.speak(draw, name))
-    # Sounds whose class is their own room or microphone keep it.
-    steady = kind == "speech" or name in ("sine_tone", "white_noise", "pink_noise", "mains_hum")
-    wave, recorded = room.record(draw, np.asarray(wave, dtype=np.float64), held_steady=steady)
+        wave, timing = room.place(draw, wave)
+    elif kind == "speech":
+        wave, _ = room.place(draw, wave)
+    placed = timing or {"then", "with", "count"} & attributes.keys() or name in STEADY
+    if not placed and kind in FRAGMENTED and draw.chance(FRAGMENT_SHARE):
+        wave = layers.fragment(draw, wave)
+        attributes = {k: v for k, v in attributes.items() if k not in ("tempo", "mode")}
+        attributes["length"] = "short"
+    wave, recorded = room.record(draw, wave, held_steady=kind == "speech" or name in STEADY)
     if kind == "speech":
         recorded.pop("quality", None)
-    return Clip(wave, {**attributes, **more, **timing, **recorded})
+    return Clip(wave, {**attributes, **timing, **recorded})
+
+
+def scene(
+    draw: Draw, made: Sources, wave: np.ndarray, attributes: dict[str, str]
+) -> tuple[np.ndarray, dict[str, str]]:
+    """The clip's sound and a second one: "then" names what follows it, "with" what lies under it.
+
+    What was true of the first sound alone and over the whole clip (its tempo, texture, mode) is
+    claimed of mixtures only: half a clip is too short to tell.
+    """
+    name, kind = attributes["class"], attributes["kind"]
+    plain = {"class": name, "kind": kind}
+    if draw.chance(0.5):
+        others = [c for k in ("effect", "speech", "instrument", "drum") for c in CLASSES[k]]
+        other = draw.choice([c for c in others if c != name and c not in STEADY])
+        following, _ = sources.sound(draw, made, other)
+        kept = {k: v for k, v in attributes.items() if k in ("program", "family", "font")}
+        return layers.sequence(draw, wave, following), {**plain, **kept, "then": other}
+    music = kind == "instrument"
+    companions = layers.COMPANIONS if music and draw.chance(0.6) else layers.BACKGROUNDS
+    other = draw.choice([c for c in companions if c != name])
+    back, _ = sources.sound(draw, made, other)
+    under = (8.0, 16.0) if music else (5.0, 12.0)
+    if kind in ("effect", "speech"):
+        wave, _ = room.place(draw, wave)
+    return layers.mixture(draw, wave, back, under), {**attributes, "with": other}
 
 
 def quantize_log_mel(log_mel: np.ndarray) -> np.ndarray:
@@ -144,12 +180,15 @@ class Job:
     names: tuple[str, ...]
     seed: int
     split: str
+    fonts: tuple[Font, ...] | None = None  # the training ones; None: the two plain ones
+    soundfonts: Path | None = None  # the folder of those that no system package installs
 
 
 def render_chunk(job: Job) -> Path:
     """Renders one chunk and renames it into place, so that a chunk on disk is a whole one."""
     clips = [
-        render_clip(name, job.first + i, job.seed, job.split) for i, name in enumerate(job.names)
+        render_clip(name, job.first + i, job.seed, job.split, job.fonts, job.soundfonts)
+        for i, name in enumerate(job.names)
     ]
     mels = np.concatenate([quantize_log_mel(log_mel()(clip.waveform[None])) for clip in clips])
     lines = "\n".join(json.dumps(clip.attributes, sort_keys=True) for clip in clips)
@@ -162,12 +201,28 @@ def render_chunk(job: Job) -> Path:
 
 
 def render(
-    folder: Path, split: str, count: int, seed: int = 0, workers: int = 2
+    folder: Path,
+    split: str,
+    count: int,
+    seed: int = 0,
+    workers: int = 2,
+    fonts: tuple[Font, ...] | None = None,
+    font_folder: Path | None = None,
 ) -> Iterator[tuple[int, int]]:
-    """Renders what is missing of `count` clips; yields (clips there, clips in all) as it goes."""
+    """Renders what is missing of `count` clips; yields (clips there, clips in all) as it goes.
+
+    `fonts` are those that training clips are played through, by default the two plain ones.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     names = schedule(count, seed, split)
+    font_folder = font_folder or soundfonts.folder()
+    used = split_sources(split, font_folder, fonts).fonts
     recipe = {"split": split, "count": count, "seed": seed, "classes": digest(names)}
+    recipe["fonts"] = " ".join(font.name for font in used)
+    recipe["generation"] = GENERATION
+    if split in RECORDED_SPLITS:
+        recipe["recordings"] = recorded.digest(font_folder / recorded.FOLDER)
+    recipe["voices"] = voices.engines()
     stamp = folder / "recipe.json"
     if stamp.exists() and json.loads(stamp.read_text()) != recipe:
         raise ValueError(
@@ -179,11 +234,12 @@ def render(
         if not (folder / f"{number:05d}.npz").exists():
             first = number * CHUNK
             part = tuple(names[first : first + CHUNK])
-            jobs.append(Job(folder, number, first, part, seed, split))
+            jobs.append(Job(folder, number, first, part, seed, split, fonts, font_folder))
     done = count - sum(len(job.names) for job in jobs)
     yield done, count
     if not jobs:
         return
+    soundfonts.check(used, font_folder)
     context = multiprocessing.get_context("spawn")
     with context.Pool(workers) as pool:
         for path in pool.imap_unordered(render_chunk, jobs):

@@ -1,98 +1,26 @@
-"""Speech by espeak-ng: voices, manners and the places where it is heard.
+"""Speech: manners of speaking and the places where it is heard.
 
 In:  a Draw and a class id.
 Out: waveform float64 [T], mono, at 32 kHz, at most five seconds.
-Knows nothing about captions.
-
-espeak-ng (GPL-3.0-or-later) is only run; nothing of it is distributed.
+Knows nothing about captions, nor about the engines that speak (`voices`).
 """
 
 from __future__ import annotations
 
-import io
-import subprocess
-
 import numpy as np
-import soundfile
-import soxr
 
+from clap_export.corpus import dsp, scene
 from clap_export.corpus.draw import Draw
 from clap_export.corpus.synth import RATE_HZ
-
-SENTENCES: dict[str, tuple[str, ...]] = {
-    "en": (
-        "the committee will meet on thursday to discuss the budget",
-        "please remember to close the window before you leave",
-        "i have never seen a river as wide as this one",
-        "turn left at the next corner and walk two blocks",
-        "our guests arrived late because the road was blocked",
-        "the recipe needs three eggs and a cup of sugar",
-        "he told us a long story about his grandfather's farm",
-        "what time does the library open in the morning",
-        "she bought a ticket but never went to the show",
-        "the results were better than anyone had expected",
-        "could you send me the report by the end of the day",
-        "most of the houses on this street were built last century",
-    ),
-    "en-us": (
-        "good evening and welcome to the program",
-        "we will be back after a short break",
-        "the weather tomorrow will be mild with some clouds",
-    ),
-    "en-gb-scotland": ("there is a path along the shore that few people know",),
-    "de": ("morgen fahren wir mit dem zug in die berge", "das fenster steht seit gestern offen"),
-    "fr": (
-        "nous avons mangé dans un petit restaurant près du port",
-        "il faut partir avant la nuit",
-    ),
-    "es": (
-        "mañana vamos a visitar a mis abuelos en el campo",
-        "no encuentro las llaves de la casa",
-    ),
-    "it": ("il treno per la città parte fra dieci minuti",),
-    "pl": ("jutro pojedziemy nad morze z całą rodziną",),
-    "pt": ("o mercado fica aberto até as oito horas",),
-}
-# Voice variants of espeak-ng; the last ones of each list speak only in the held-out gallery.
-MEN, MEN_HELD_OUT = ("m1", "m2", "m3", "m5", "m6"), ("m4", "m7")
-WOMEN, WOMEN_HELD_OUT = ("f1", "f2", "f5"), ("f3", "f4")
-LANGUAGES, LANGUAGES_HELD_OUT = (
-    ("en", "en-us", "de", "fr", "es", "it"),
-    ("en-gb-scotland", "pl", "pt"),
-)
-
-
-def say(text: str, voice: str, words_per_minute: int, pitch: int) -> np.ndarray:
-    """espeak-ng's rendering as float64 at 32 kHz; RuntimeError with the remedy without it."""
-    command = ["espeak-ng", "-v", voice, "-s", str(words_per_minute), "-p", str(pitch)]
-    command += ["--stdout", text]
-    try:
-        result = subprocess.run(command, capture_output=True, check=True)
-    except FileNotFoundError as error:
-        raise RuntimeError("espeak-ng is not installed; apt-get install espeak-ng") from error
-    wave, rate = soundfile.read(io.BytesIO(result.stdout), dtype="float64")
-    return np.asarray(soxr.resample(wave, rate, RATE_HZ, quality="HQ"))
-
-
-def voice(draw: Draw, kind: str) -> str:
-    men, women = (MEN_HELD_OUT, WOMEN_HELD_OUT) if draw.held_out else (MEN, WOMEN)
-    languages = LANGUAGES_HELD_OUT if draw.held_out else LANGUAGES
-    language = "en" if draw.chance(0.5) else draw.choice(languages)
-    variant = draw.choice({"man": men, "woman": women, "any": men + women}[kind])
-    return f"{language}+{variant}"
-
-
-def sentence(draw: Draw, speaker: str) -> str:
-    lines = SENTENCES[speaker.split("+")[0]]
-    return ", ".join(draw.choice(lines) for _ in range(2))
+from clap_export.corpus.voices import SENTENCES, plain, say, sentence, voice
 
 
 def band(x: np.ndarray, lo_hz: float, hi_hz: float) -> np.ndarray:
     """Keeps lo_hz..hi_hz, with soft edges of a third of an octave."""
-    spectrum = np.fft.rfft(x)
-    hz = np.maximum(np.fft.rfftfreq(len(x), 1 / RATE_HZ), 1e-3)
+    m = dsp.fast_length(len(x))
+    hz = np.maximum(np.fft.rfftfreq(m, 1 / RATE_HZ), 1e-3)
     gain = 1 / (1 + (lo_hz / hz) ** 8) / (1 + (hz / hi_hz) ** 8)
-    return np.asarray(np.fft.irfft(spectrum * gain, len(x)))
+    return np.asarray(np.fft.irfft(np.fft.rfft(x, m) * gain, m)[: len(x)])
 
 
 def echo(x: np.ndarray, delay_s: float, gain: float, repeats: int) -> np.ndarray:
@@ -102,14 +30,6 @@ def echo(x: np.ndarray, delay_s: float, gain: float, repeats: int) -> np.ndarray
         if shift < len(x):
             out[shift:] += gain**i * x[: len(x) - shift]
     return out
-
-
-def plain(draw: Draw, kind: str = "any", rate: tuple[float, float] = (135, 185)) -> np.ndarray:
-    speaker = voice(draw, kind)
-    pitch = {"man": (20, 50), "woman": (45, 75), "any": (20, 75)}[kind]
-    return say(
-        sentence(draw, speaker), speaker, int(draw.uniform(*rate)), int(draw.uniform(*pitch))
-    )
 
 
 def many(draw: Draw, count: int) -> np.ndarray:
@@ -122,8 +42,49 @@ def many(draw: Draw, count: int) -> np.ndarray:
     return total
 
 
+def _frames(x: np.ndarray, size: int) -> np.ndarray:
+    """[T] -> [frames, size] half-overlapping, under a sine window."""
+    padded = np.pad(x, (size // 2, size))
+    count = (len(padded) - size) // (size // 2)
+    index = np.arange(size)[None] + np.arange(count)[:, None] * (size // 2)
+    return np.asarray(padded[index] * np.sin(np.pi * (np.arange(size) + 0.5) / size))
+
+
+def _overlapped(frames: np.ndarray, n: int) -> np.ndarray:
+    count, size = frames.shape
+    frames = frames * np.sin(np.pi * (np.arange(size) + 0.5) / size)
+    out = np.zeros((count + 1, size // 2))
+    out[:-1] += frames[:, : size // 2]
+    out[1:] += frames[:, size // 2 :]
+    return np.asarray(out.reshape(-1)[size // 2 : size // 2 + n])
+
+
+def whispered(draw: Draw, x: np.ndarray) -> np.ndarray:
+    """x without its voice: frames of 8 ms, shorter than a period, keep the mouth and lose the
+    pitch; noise takes its place, and the lowest tones, which only a voice has, go."""
+    loud = np.abs(np.fft.rfft(_frames(x, 256), axis=1))
+    noise = np.fft.rfft(draw.noise(loud.shape[0] * 256).reshape(-1, 256), axis=1)
+    breath = np.fft.irfft(loud * noise / np.sqrt(128), 256, axis=1)
+    return band(_overlapped(breath, len(x)), draw.uniform(350, 900), draw.uniform(7000, 12000))
+
+
+def vocoded(draw: Draw, x: np.ndarray) -> np.ndarray:
+    """x's mouth on a buzzing chord: bands of its loudness open those of a machine's tone."""
+    t, base = np.arange(len(x)) / RATE_HZ, draw.uniform(55, 160)
+    chord = sum((t * base * r) % 1.0 - 0.5 for r in draw.choice(((1.0,), (1.0, 1.5), (1.0, 1.26))))
+    loud = np.abs(np.fft.rfft(_frames(x, 512), axis=1))
+    smooth = np.stack([np.convolve(row, np.full(9, 1 / 9), "same") for row in loud])
+    carrier = np.fft.rfft(_frames(np.asarray(chord), 512), axis=1)
+    return _overlapped(np.fft.irfft(smooth * carrier, 512, axis=1), len(x))
+
+
 def speak(draw: Draw, name: str) -> np.ndarray:
-    """Speech of one class, cut at five seconds."""
+    """Speech of one class, cut at five seconds, through a microphone of its own."""
+    x = spoken(draw, name)
+    return scene.coloured(draw, x) if draw.chance(0.5) else x
+
+
+def spoken(draw: Draw, name: str) -> np.ndarray:
     if name == "man_speaking":
         x = plain(draw, "man")
     elif name == "woman_speaking":
@@ -135,12 +96,20 @@ def speak(draw: Draw, name: str) -> np.ndarray:
         x = np.interp(np.arange(0, len(x) - 1, factor), np.arange(len(x)), x)
     elif name == "whispering":
         language = voice(draw, "any").split("+")[0]
-        x = say(sentence(draw, language), f"{language}+whisper", int(draw.uniform(120, 170)), 50)
+        if draw.chance(0.5):
+            x = whispered(draw, plain(draw, rate=(120, 170)))
+        else:
+            variant = draw.choice(("whisper", "whisperf"))
+            x = say(
+                sentence(draw, language), f"{language}+{variant}", int(draw.uniform(120, 170)), 50
+            )
     elif name == "fast_speech":
         x = plain(draw, rate=(270, 360))
     elif name == "slow_speech":
         x = plain(draw, rate=(80, 100))
     elif name == "robot_voice":
+        if draw.chance(0.5):
+            return vocoded(draw, plain(draw))[: 5 * RATE_HZ]
         x = plain(draw)
         hz = draw.log_uniform(35, 120)
         t = np.arange(len(x)) / RATE_HZ
@@ -182,15 +151,15 @@ def speak(draw: Draw, name: str) -> np.ndarray:
             )
         )
         x = say(words, speaker, int(draw.uniform(150, 190)), int(draw.uniform(70, 99)))
-        bins = np.fft.rfftfreq(len(x), 1 / RATE_HZ)
+        m = dsp.fast_length(len(x))
+        bins = np.fft.rfftfreq(m, 1 / RATE_HZ)
         tilt = 1 + (bins / 1500) ** 1.2 * draw.uniform(0.8, 1.6)  # raised voices are brighter
-        x = np.fft.irfft(np.fft.rfft(x) * np.minimum(tilt, 8), len(x))
+        x = np.fft.irfft(np.fft.rfft(x, m) * np.minimum(tilt, 8), m)[: len(x)]
         x = np.tanh(x / max(1e-9, np.abs(x).max()) * draw.uniform(3, 6))
     else:  # distant_speech
         x = band(plain(draw), 120, draw.uniform(1200, 2200))
         tail = draw.noise(int(draw.uniform(0.8, 1.8) * RATE_HZ))
         tail *= np.exp(-np.arange(len(tail)) / (len(tail) / 5))
-        n = len(x) + len(tail)
-        wet = np.fft.irfft(np.fft.rfft(x, n) * np.fft.rfft(tail, n), n)[: len(x)]
+        wet = dsp.convolve(x, tail)[: len(x)]
         x = wet / max(1e-9, np.abs(wet).max()) + 0.15 * x
     return np.asarray(x[: 5 * RATE_HZ])
