@@ -72,6 +72,7 @@ def test_a_command_in_the_docs_is_one(command: str) -> None:
         "rank",
         "condition",
         "separate",
+        "compare",
         "backup",
         "compact",
         "migrate",
