@@ -49,7 +49,7 @@ def open(
     if (
         (starts[0], starts[-1]) != (0, columns)
         or (np.diff(starts) < 0).any()
-        or not (np.bincount(places.clip(0), minlength=columns) == 1).all()
+        or not (np.bincount(places.clip(0, columns), minlength=columns) == 1).all()
     ):
         raise IntegrityError(f"{path / NUMBERS} contradicts itself; rebuild the generation")
     units = mapped(path, files, UNITS, np.float32, (1, dim))[0]
