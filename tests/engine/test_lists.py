@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -281,6 +282,18 @@ def test_lists_serve_with_a_tail_with_removals_and_with_filters(
     batch = sounds.search_batch(list(ASKED))
     assert [r.hits for r in batch] == [sounds.search(query).hits for query in ASKED]
     assert sounds.verify() == []
+
+
+def test_a_tail_is_shortlisted_by_its_own_length(sounds: Collection) -> None:
+    put(sounds, ROWS[COUNT:], first=COUNT)
+    result = sounds.search(ASKED[0], explain=True)
+    assert result.explain is not None
+    (ivf,) = (stage for stage in result.explain.stages if stage.name == "ivf")
+    plan, share = result.plan, math.sqrt(300 / (COUNT + 300))
+    from_tail = ivf.candidates_out - plan.shortlist
+    assert from_tail == math.ceil(plan.scan_shortlist * share) < plan.scan_shortlist / 3
+    newer = [sounds.search(row, k=1).hits[0].key for row in ROWS[COUNT:]]
+    assert newer == [f"k{COUNT + i:06d}" for i in range(300)]
 
 
 def test_ties_come_by_key(tmp_path: Path) -> None:

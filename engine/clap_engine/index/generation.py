@@ -305,9 +305,11 @@ def open(directory: Path, number: int, header_digest: FileDigest, owner: Owner) 
         starts = columns.starts_of(clips) if owner.by_clip else None
         width = count if starts is None else len(starts) - 1
         has_coarse = _COARSE in files and coarse.is_available()
-        is_read = not (has_coarse or "lists" in header)
+        has_lists = "lists" in header
+        is_read = not (has_coarse or has_lists)
         block = Block(
-            mapped(path, files, _VECTORS, np.float16, (count, owner.dim)),
+            # Beside lists, a search looks at a few dozen of them.
+            mapped(path, files, _VECTORS, np.float16, (count, owner.dim), not has_lists),
             # Beside a graph or lists, only filters and long shortlists look at them.
             mapped(path, files, _PREFIXES, np.float32, (prefix_dim, width), is_read),
             rows,

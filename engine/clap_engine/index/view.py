@@ -346,9 +346,15 @@ class View:
     def _with_tail(
         self, found: Int64, vector: Float32, count: int, allowed: Allowed | None
     ) -> Int64:
-        """The generation's columns, and the `count` nearest of the tail's."""
+        """The generation's columns, and the nearest of the tail's.
+
+        `count` is what a scan of all columns keeps; what must be kept of a part goes with its
+        square root (planner.tuned). No fewer than were found, which is what is wanted of all.
+        """
         if not self.tail.columns:
             return found
+        share = math.sqrt(self.tail.columns / (self.base.columns + self.tail.columns))
+        count = min(count, max(len(found), math.ceil(count * share)))
         tail = flat.best(self._tail_scores(vector, allowed), count)
         return np.asarray(np.concatenate([found, tail + self.base.columns]), np.int64)
 
