@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from clap_export.corpus import recorded
+from clap_export.corpus import packages, recorded
 from clap_export.corpus.classes import KIND_OF
 from clap_export.corpus.draw import Draw
 from clap_export.corpus.dsp import RATE_HZ
@@ -136,6 +136,6 @@ def test_an_archive_with_another_digest_is_refused(tmp_path: Path) -> None:
 
 def test_a_missing_tool_is_named(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="no-such-tool is not installed"):
-        recorded._run(["no-such-tool"], tmp_path)
+        packages.run(["no-such-tool"], tmp_path)
     with pytest.raises(RuntimeError, match="false failed"):
-        recorded._run(["false"], tmp_path)
+        packages.run(["false"], tmp_path)

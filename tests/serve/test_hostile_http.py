@@ -67,8 +67,10 @@ def test_a_length_beyond_the_limit_is_refused_before_a_byte(client: Client, leng
         connection.sendall(_head(f"content-length: {length}"))
         status, error = _read(connection)
     # What 64 bits can't hold is no length at all for the parser in C.
-    refusals = [(413, "body_too_large"), *([(400, "invalid_http")] * (len(length) > 19))]
-    assert (status, error["code"]) in refusals
+    is_length = int(length) < 2**64
+    assert (status, error["code"]) == (
+        (413, "body_too_large") if is_length else (400, "invalid_http")
+    )
 
 
 @pytest.mark.parametrize(
@@ -135,6 +137,8 @@ def test_slow_heads_and_slow_bodies_are_ended(client: Client) -> None:
     heads = [client.socket() for _ in range(6)]
     bodies = [client.socket() for _ in range(6)]
     try:
+        for connection in heads:
+            connection.sendall(b"POST /v1/search HTTP/1.1\r\nx: ")
         for connection in bodies:
             connection.sendall(_head("content-length: 100000"))
         open_, start = {*heads, *bodies}, time.monotonic()
@@ -153,9 +157,7 @@ def test_slow_heads_and_slow_bodies_are_ended(client: Client) -> None:
                     open_.discard(connection)
             time.sleep(0.05)
         assert not open_, f"{len(open_)} slow connections are open after 20 s"
-        # The parser in C says at once that no request begins so.
-        assert b"408" in statuses
-        assert set(statuses) <= {b"400", b"408"}
+        assert set(statuses) == {b"408"}
     finally:
         for connection in (*heads, *bodies):
             connection.close()

@@ -16,6 +16,7 @@ import functools
 from collections.abc import Iterable
 from typing import Any
 
+from clap_engine.adapters.hits import metadata, search
 from clap_engine.errors import DependencyError
 
 __all__ = ["SoundRetriever"]  # noqa: F822 - see __getattr__
@@ -38,18 +39,8 @@ def _made() -> Any:
             f"langchain_core can't be imported ({error}); run: pip install 'clap-engine[langchain]'"
         ) from error
 
-    def documents(hits: Iterable[Any]) -> list[Any]:
-        return [
-            Document(
-                id=hit.key,
-                page_content=hit.key,
-                metadata={
-                    **hit.metadata, "key": hit.key, "start_s": hit.start_s, "end_s": hit.end_s,
-                    "score": hit.score, "calibrated": hit.calibrated,
-                },
-            )
-            for hit in hits
-        ]  # fmt: skip
+    def documents(found: Iterable[Any]) -> list[Any]:
+        return [Document(id=hit.key, page_content=hit.key, metadata=metadata(hit)) for hit in found]
 
     class SoundRetriever(BaseRetriever):  # type: ignore[misc, unused-ignore]
         """The clips that fit a text best. `invoke` takes `k`, `where` and the others, too.
@@ -80,8 +71,6 @@ def _made() -> Any:
         async def _aget_relevant_documents(
             self, query: str, *, run_manager: Any, **given: Any
         ) -> list[Any]:
-            from clap_engine.adapters.awaited import search
-
             return documents((await search(self.collection, query, self._options(given))).hits)
 
     SoundRetriever.__qualname__ = "SoundRetriever"

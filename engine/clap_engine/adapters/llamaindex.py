@@ -16,6 +16,7 @@ import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from clap_engine.adapters.hits import metadata, search
 from clap_engine.errors import DependencyError
 
 __all__ = ["SoundRetriever"]  # noqa: F822 - see __getattr__
@@ -39,21 +40,13 @@ def _made() -> Any:
             "run: pip install 'clap-engine[llamaindex]'"
         ) from error
 
-    def nodes(hits: Iterable[Any]) -> list[Any]:
+    def nodes(found: Iterable[Any]) -> list[Any]:
         return [
             NodeWithScore(
-                node=TextNode(
-                    id_=hit.key,
-                    text=hit.key,
-                    metadata={
-                        **hit.metadata, "key": hit.key, "start_s": hit.start_s,
-                        "end_s": hit.end_s, "score": hit.score, "calibrated": hit.calibrated,
-                    },
-                ),
-                score=hit.score,
+                node=TextNode(id_=hit.key, text=hit.key, metadata=metadata(hit)), score=hit.score
             )
-            for hit in hits
-        ]  # fmt: skip
+            for hit in found
+        ]
 
     class SoundRetriever(BaseRetriever):  # type: ignore[misc, unused-ignore]
         """The clips that fit a text best.
@@ -84,8 +77,6 @@ def _made() -> Any:
             return nodes(found.hits)
 
         async def _aretrieve(self, query_bundle: Any) -> list[Any]:
-            from clap_engine.adapters.awaited import search
-
             found = await search(self._collection, query_bundle.query_str, self._wanted)
             return nodes(found.hits)
 

@@ -29,7 +29,7 @@ from clap_engine.errors import TaskError
 from clap_engine.evaluation import sets
 from clap_engine.evaluation.bootstrap import LEVEL, RESAMPLES
 from clap_engine.evaluation.embedded import MIXED, Embedded, Reader, Sums
-from clap_engine.evaluation.runs import MAX_RESAMPLES, of_both_towers
+from clap_engine.evaluation.runs import check_draws, of_both_towers
 from clap_engine.evaluation.sounds import Progress, Stage, silent
 from clap_engine.placement import ANYWHERE
 from clap_engine.tasks import separation, separation_files
@@ -71,19 +71,11 @@ def compare(
     Raises TaskError for a set that can't be measured, NotFoundError for a bundle, set or precision
     that is not there, DeadlineError.
     """
-    _check(seed, resamples)
+    check_draws(seed, resamples)
     asked = None if templates is None else check_templates(templates)
     opened = [bundles.open(bundles.find(name, models_dir=models_dir)) for name in (a, b)]
     chosen = [precision or _best(bundle) for bundle in opened]
-    found = sets.read(data, layout, split)
-    if limit is not None:
-        found = found.limited(limit, seed)
-    missing = tuple(clip.name for clip in found.clips if clip.path is None)
-    if len(missing) == len(found.clips):
-        raise TaskError(
-            f"none of the {len(missing)} clips that {found.folder} lists is there; the first is "
-            f"{missing[0]!r}: put the sounds where the layout has them"
-        )
+    found = sets.sample(data, layout, split, limit, seed)
     deadline = Deadline.of(timeout_s)
     with ExitStack() as stack:
         engines = [
@@ -119,7 +111,7 @@ def compare(
     return Comparison(
         a=models[0], b=models[1], data=str(found.folder), layout=found.layout, split=found.split,
         listed=len(found.clips), clips=len(common), captions=len(ours.captions),
-        classes={name: len(some) for name, some in found.classes.items()}, missing=missing,
+        classes={name: len(some) for name, some in found.classes.items()}, missing=found.missing,
         seed=seed, resamples=resamples, level=LEVEL, rungs=tuple(rungs),
         figures=figures.figures_of(last, seed, resamples),
         separation=None if both is None else (both[0], both[1]),
@@ -148,7 +140,7 @@ def compare_rows(
 
     Without texts the accuracy is that of the nearest class middle, and of the ten nearest rows.
     """
-    _check(seed, resamples)
+    check_draws(seed, resamples)
     sides = []
     for path in (a, b):
         rows, names = separation_files.read_rows(path, labels)
@@ -170,13 +162,6 @@ def compare_rows(
         rungs=(Rung(*full, values, agreed),), separation=(both[0], both[1]),
         separated=len(near), speed={},
     )  # fmt: skip
-
-
-def _check(seed: int, resamples: int) -> None:
-    if not 100 <= resamples <= MAX_RESAMPLES:
-        raise TaskError(f"resamples is {resamples}; 100 to {MAX_RESAMPLES} are allowed")
-    if seed < 0:
-        raise TaskError(f"seed is {seed}; give 0 or more")
 
 
 def _best(bundle: Bundle) -> str | None:

@@ -27,6 +27,14 @@ from clap_engine.tasks.prompts import check_templates
 MAX_RESAMPLES = 100_000
 
 
+def check_draws(seed: int, resamples: int) -> None:
+    """TaskError for a seed or a number of bootstrap draws that is not allowed."""
+    if not 100 <= resamples <= MAX_RESAMPLES:
+        raise TaskError(f"resamples is {resamples}; 100 to {MAX_RESAMPLES} are allowed")
+    if seed < 0:
+        raise TaskError(f"seed is {seed}; give 0 or more")
+
+
 def evaluate(
     name_or_path: str | os.PathLike[str] | None,
     folder: str | os.PathLike[str],
@@ -53,22 +61,11 @@ def evaluate(
     Missing and damaged sounds are left out of all figures, and told. Raises TaskError for a set
     that can't be measured, NotFoundError for a bundle, folder or precision that is not there.
     """
-    if not 100 <= resamples <= MAX_RESAMPLES:
-        raise TaskError(f"resamples is {resamples}; 100 to {MAX_RESAMPLES} are allowed")
-    if seed < 0:
-        raise TaskError(f"seed is {seed}; give 0 or more")
+    check_draws(seed, resamples)
     asked = None if templates is None else check_templates(templates)
     opened = bundles.open(bundles.find(name_or_path, models_dir=models_dir))
     chosen = tuple(precisions) if precisions is not None else of_both_towers(opened)
-    found = sets.read(folder, layout, split)
-    if limit is not None:
-        found = found.limited(limit, seed)
-    missing = tuple(clip.name for clip in found.clips if clip.path is None)
-    if len(missing) == len(found.clips):
-        raise TaskError(
-            f"none of the {len(missing)} clips that {found.folder} lists is there; the first is "
-            f"{missing[0]!r}: put the sounds where the layout has them"
-        )
+    found = sets.sample(folder, layout, split, limit, seed)
     results = []
     used: dict[str, tuple[str, ...]] = {}
     for precision in chosen:
@@ -90,7 +87,7 @@ def evaluate(
         clips=len(found.clips),
         captions=sum(len(clip.captions) for clip in found.clips),
         blank_captions=found.blank,
-        missing=missing,
+        missing=found.missing,
         classes={task: len(names) for task, names in found.classes.items()},
         templates=used,
         seed=seed,

@@ -49,6 +49,11 @@ class EvaluationSet:
     classes: Mapping[str, tuple[str, ...]]
     blank: int = 0
 
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The names of clips whose sound is not there."""
+        return tuple(clip.name for clip in self.clips if clip.path is None)
+
     def limited(self, limit: int, seed: int) -> EvaluationSet:
         """The same with `limit` clips, drawn by the seed, in the set's order."""
         if limit < 1:
@@ -86,5 +91,21 @@ def read(
         raise TaskError(
             f"{root} lists {len(found.clips)} clips with {captions} captions; {MAX_CLIPS} and "
             f"{MAX_CAPTIONS} are allowed; cut it into parts"
+        )
+    return found
+
+
+def sample(
+    folder: str | os.PathLike[str], layout: str, split: str | None, limit: int | None, seed: int
+) -> EvaluationSet:
+    """As `read`, of which at most `limit` clips; TaskError where no sound of these is there."""
+    found = read(folder, layout, split)
+    if limit is not None:
+        found = found.limited(limit, seed)
+    missing = found.missing
+    if len(missing) == len(found.clips):
+        raise TaskError(
+            f"none of the {len(missing)} clips that {found.folder} lists is there; the first is "
+            f"{missing[0]!r}: put the sounds where the layout has them"
         )
     return found

@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import subprocess
 import tarfile
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from clap_export.corpus import patches
+from clap_export.corpus import packages, patches
 
 SYSTEM = Path("/usr/share/sounds")
 DRUM_BANK = 128
@@ -161,25 +160,15 @@ def install(where: Path, say: Callable[[str], None] = lambda line: None) -> list
     return [font.path(where) for font in ALL]
 
 
-def _run(command: list[str], at: Path) -> None:
-    try:
-        done = subprocess.run(command, cwd=at, capture_output=True, text=True, check=False)
-    except FileNotFoundError as error:
-        raise RuntimeError(f"{command[0]} is not installed; it fetches SoundFonts") from error
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed: {done.stderr.strip()[-500:]}")
-
-
 def _from_apt(font: Font, at: Path) -> Path:
-    """Unpacks the Debian package without installing it, so that no rights are needed."""
-    _run(["apt-get", "download", font.package], at)
+    packages.run(["apt-get", "download", font.package], at)
     (archive,) = at.glob("*.deb")
-    _run(["dpkg-deb", "-x", archive.name, "."], at)
+    packages.unpack_deb(archive)
     return at / font.member
 
 
 def _from_npm(font: Font, at: Path) -> Path:
-    _run(["npm", "pack", font.package.removeprefix("npm:")], at)
+    packages.run(["npm", "pack", font.package.removeprefix("npm:")], at)
     (archive,) = at.glob("*.tgz")
     with tarfile.open(archive) as packed:
         packed.extract(font.member, at, filter="data")

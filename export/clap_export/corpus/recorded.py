@@ -22,7 +22,6 @@ import csv
 import hashlib
 import io
 import json
-import subprocess
 import sys
 import tempfile
 import zipfile
@@ -38,6 +37,7 @@ import soxr
 
 from clap_export.corpus import dsp, scene
 from clap_export.corpus.draw import Draw
+from clap_export.corpus.packages import run, unpack_deb
 
 LOT_SEED = 2026
 LONGEST_S = 5.0
@@ -139,16 +139,16 @@ def _places(package: Package, where: Path) -> list[tuple[Path, str]]:
 
 
 def _unpacked(package: Package, members: Sequence[str], at: Path) -> Path:
-    """The package's files, unpacked without installing it, so that no rights are needed."""
+    """The package's files, unpacked."""
     if package.tool == "apt":
-        _run(["apt-get", "download", f"{package.name}={package.version}"], at)
+        run(["apt-get", "download", f"{package.name}={package.version}"], at)
     else:
         pinned = f"{package.name}=={package.version}"
-        _run(["pip", "download", "--no-deps", "--only-binary=:all:", pinned], at)
+        run(["pip", "download", "--no-deps", "--only-binary=:all:", pinned], at)
     (archive,) = [*at.glob("*.deb"), *at.glob("*.whl")]
     check(archive, package)
     if package.tool == "apt":
-        _run(["dpkg-deb", "-x", archive.name, "."], at)
+        unpack_deb(archive)
     else:
         with zipfile.ZipFile(archive) as packed:
             packed.extractall(at, members)
@@ -164,15 +164,6 @@ def check(archive: Path, package: Package) -> None:
             f"{archive.name} has the digest {digest}, not {package.sha256}; its recordings may be "
             f"others. Put {package.name} {package.version} in reach of {package.tool}"
         )
-
-
-def _run(command: list[str], at: Path) -> None:
-    try:
-        done = subprocess.run(command, cwd=at, capture_output=True, text=True, check=False)
-    except FileNotFoundError as error:
-        raise RuntimeError(f"{command[0]} is not installed; it fetches recordings") from error
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed: {done.stderr.strip()[-500:]}")
 
 
 def decoded(root: Path, member: str) -> np.ndarray:
