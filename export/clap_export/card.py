@@ -12,7 +12,7 @@ from typing import Any
 
 from clap_engine.manifest import Manifest
 from clap_export import minilm
-from clap_export.card_mini import exam_section
+from clap_export.card_mini import CREDITS, exam_section, training_card
 from clap_export.tower_parity import said
 
 RANDOM = (
@@ -21,15 +21,16 @@ RANDOM = (
 )
 
 
-def notice() -> str:
-    """Whose work the bundle holds, and under which licence."""
-    return (
+def notice(is_trained: bool) -> str:
+    """Whose work the bundle holds and learned from, and under which licence."""
+    held = (
         "This bundle contains the sentence encoder all-MiniLM-L6-v2 by the sentence-transformers\n"
         f"project ({minilm.LICENCE}), converted to ONNX and quantized:\n"
         "https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2\n"
         "Its base, MiniLM-L6-H384-uncased by nreimers after Microsoft's MiniLM (MIT), and\n"
         "the vocabulary of BERT by Google (Apache-2.0) are part of it.\n"
     )
+    return f"{held}\n{CREDITS}" if is_trained else held
 
 
 def model_card(manifest: Manifest, scalars: Mapping[str, Any]) -> str:
@@ -37,9 +38,8 @@ def model_card(manifest: Manifest, scalars: Mapping[str, Any]) -> str:
     lines = [f"# {manifest.id}", "", manifest.description, ""]
     if not scalars:
         lines += [RANDOM]
-    body = str(scalars.get("card", "")).strip()
-    if body:
-        lines += [body, ""]
+    if "facts" in scalars:
+        lines += [training_card(scalars["figures"], scalars["facts"]), ""]
     if "exam" in scalars:
         lines += [exam_section(scalars["exam"]), ""]
     lines += [

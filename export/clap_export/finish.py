@@ -23,7 +23,7 @@ import numpy as np
 
 from clap_engine.arrays import Float32, l2_normalize
 from clap_export import anchors, minilm, retrieval, sentences
-from clap_export.card_mini import training_card
+from clap_export.card_mini import DESCRIPTION, TRAINING_DATA
 from clap_export.corpus import captions, render
 from clap_export.corpus import lexicon as words
 from clap_export.corpus.classes import KIND_OF
@@ -159,18 +159,18 @@ def finish(
         "vocabulary": len(words.vocabulary(lexicon)),
         "phrases": sum(len(p) for t in (lexicon.known, lexicon.wide) for p in t.values()),
         "classes": len(lexicon.known),
-        "machine": f"{platform.machine()}, CPU",
+        "machine": f"{platform.machine()}, {plan.threads} threads of a {plan.device.upper()}",
+        "goes_on": bool(plan.started_from),
     }
     scalars = {
         "tower": asdict(learner.audio.shape),
         "logit_scale": scale,
-        "description": "A small demonstration model: synthetic music, effects and speech.",
-        "training_data": "rendered with FluidR3_GM (MIT), MuseScore_General (MIT, CC0), "
-        "espeak-ng voices and DSP code of this project",
+        "description": DESCRIPTION,
+        "training_data": TRAINING_DATA,
         "templates": {"classify": ["{}", "the sound of {}", "a recording of {}"]},
         "calibration": background,
         "figures": figures,
-        "card": training_card(figures, facts),
+        "facts": facts,
     }
     weights = Weights(
         audio={name: value.cpu().numpy() for name, value in learner.audio.state_dict().items()},

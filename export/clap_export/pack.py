@@ -93,7 +93,7 @@ def pack(
         "frontend.npz": frontend,
         "tokenizer.json": encoder.tokenizer_json,
         "goldens.npz": npz(text=texts["fp32"], audio=waves["fp32"]),
-        "NOTICE": card.notice().encode(),
+        "NOTICE": card.notice("facts" in scalars).encode(),
     }
     files |= {spec.file: audio.graphs[p] for p, spec in audio_spec.graphs.items()}
     files |= {spec.file: text.graphs[p] for p, spec in text_spec.graphs.items()}

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_sets
 
 from clap_engine.arrays import Float32, l2_normalize
+from clap_engine.evaluation import evaluate
 from clap_export import exam, exam_tasks
+from clap_export.card import notice
 from clap_export.card_mini import exam_section
-from clap_export.corpus import lexicon
+from clap_export.corpus import lexicon, recorded
 from clap_export.corpus.classes import CLASSES, KIND_OF, family
 from clap_export.held_out import Towers
 
@@ -109,6 +112,31 @@ def test_patterns_and_single_drums_are_all_drums() -> None:
     both = exam_tasks.PATTERNS + exam_tasks.SINGLE_DRUMS
     assert sorted(both) == sorted(CLASSES["drum"])
     assert len(exam_tasks.SINGLE_DRUMS) == 20
+
+
+def test_a_labelled_set_of_recordings_adds_its_rows(tmp_path: Path, bundle_path: Path) -> None:
+    """As many as `evaluate` has for its tasks, by all dims; captions have rows of their own."""
+    found = evaluate(bundle_path, tiny_sets.esc50(tmp_path), threads=1, resamples=100)
+    figures = found.precisions[0].rungs[-1].tasks
+    marks = exam.of_recordings(found)
+    assert [mark.value for mark in marks] == [
+        estimate.value for task in figures.values() for estimate in task.values()
+    ]
+    assert "recorded sounds by classify, 3 classes, accuracy" in {mark.name for mark in marks}
+    assert all(mark.clips == 3 and mark.due is None for mark in marks)
+
+
+def test_the_notice_of_trained_weights_names_whose_sounds_they_heard() -> None:
+    assert "Maxim Topal" in notice(is_trained=True)
+    assert "Maxim Topal" not in notice(is_trained=False)
+    heard = {
+        package.name
+        for package in recorded.packages()
+        for path, _ in recorded._places(package, Path())
+        if path.parent.name == "train"
+    }
+    assert len(heard) >= 5
+    assert all(name in notice(is_trained=True) for name in heard), heard
 
 
 def test_the_model_card_shows_the_exam(tmp_path: Path) -> None:

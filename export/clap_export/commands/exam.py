@@ -10,9 +10,11 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from clap_engine import bundle
+from clap_engine.evaluation import evaluate
 from clap_export import exam
 from clap_export.bundle_towers import towers
 
@@ -24,6 +26,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--corpus", type=Path, default=Path("work/corpus"), help="%(default)s")
     parser.add_argument("--bundle", type=Path, default=Path("models/clap-mini"), help="%(default)s")
     parser.add_argument("--precision", default="int8", help="of both graphs (%(default)s)")
+    parser.add_argument(
+        "--recordings", type=Path, metavar="DIR",
+        help="also name the sounds of a labelled set (clap-engine evaluate reads it)",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
@@ -31,6 +37,9 @@ def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
     """Ask everything, and say what was found."""
     opened = bundle.open(args.bundle)
     report = exam.examine(args.corpus, towers(opened, args.precision))
+    if args.recordings:
+        found = evaluate(args.bundle, args.recordings, precisions=[args.precision])
+        report = replace(report, marks=(*report.marks, *exam.of_recordings(found)))
     if args.json:
         say(json.dumps(report.as_json(), indent=1))
         return 0
