@@ -7,6 +7,7 @@ Knows nothing about peers.
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable
@@ -20,10 +21,13 @@ from clap_engine.engine import Engine
 from clap_engine.loading import load
 from contender import K
 from contest import BURST, alone
+from stolen import in_slices
 from trial import Trial, percentiles
 from vectors import BUNDLE
 
 CALLERS = (1, 4, 16)
+# Where each thread that calls begins to count: no text is asked twice, or it would be remembered.
+_MILLIONS = itertools.count(1)
 
 
 def callers(trial: Trial) -> dict[str, Any]:
@@ -35,13 +39,14 @@ def callers(trial: Trial) -> dict[str, Any]:
     ):
         texts = _texts(trial)
         _run(lambda number: collection.search(next_of(texts, number), k=K), 1, 0.5)
-        found = {}
-        for count in CALLERS:
-            ms = _run(
-                lambda number: collection.search(next_of(texts, number), k=K), count,
-                trial.seconds / 4,
-            )  # fmt: skip
-            found[f"callers_{count}"] = percentiles(ms) | {"qps": len(ms) / (trial.seconds / 4)}
+        ask: Callable[[int], Any] = lambda number: collection.search(  # noqa: E731
+            next_of(texts, number), k=K
+        )
+        timed = in_slices({f"callers_{n}": _slices(ask, n) for n in CALLERS}, trial.seconds / 2)
+        found = {
+            name: {**percentiles(ms), "qps": len(ms) / counts["seconds"], **counts}
+            for name, (ms, counts) in timed.items()
+        }
         right = _agree(collection, engine, texts)
     return {
         **found, "is_right": right,
@@ -91,7 +96,7 @@ def beside_audio(trial: Trial) -> dict[str, Any]:
         texts = _texts(trial)
         seconds = trial.seconds / 4
         clip = _clip(engine)
-        idle = _run(lambda number: engine.embed_text(next_of(texts, number)), 1, seconds)
+        idle, _ = _timed(lambda number: engine.embed_text(next_of(texts, number)), seconds)
         stop = threading.Event()
         workers = [
             threading.Thread(target=_until, args=(stop, lambda: engine.embed_windows(clip)))
@@ -99,7 +104,7 @@ def beside_audio(trial: Trial) -> dict[str, Any]:
         ]
         for worker in workers:
             worker.start()
-        busy = _run(lambda number: engine.embed_text(next_of(texts, number)), 1, seconds)
+        busy, _ = _timed(lambda number: engine.embed_text(next_of(texts, number)), seconds)
         waited = engine.stats().lanes["text"].queued
         stop.set()
         for worker in workers:
@@ -138,7 +143,7 @@ def beside_indexing(trial: Trial) -> dict[str, Any]:
             next_of(texts, number), k=K
         )
         _run(ask, 1, 0.5)
-        idle = _run(ask, 1, seconds)
+        idle, calm = _timed(ask, seconds)
         stop, added = threading.Event(), [0]
 
         def index() -> None:
@@ -150,10 +155,10 @@ def beside_indexing(trial: Trial) -> dict[str, Any]:
 
         worker = threading.Thread(target=index)
         worker.start()
-        busy = _run(ask, 1, seconds)
+        busy, rough = _timed(ask, seconds)
         stop.set()
         worker.join()
-    found = {"idle": percentiles(idle), "busy": percentiles(busy)}
+    found = {"idle": percentiles(idle) | calm, "busy": percentiles(busy) | rough}
     return {
         **found, "windows_added": added[0], "is_right": added[0] > 0,
         "value": found["busy"]["p99_ms"] / found["idle"]["p99_ms"],
@@ -174,16 +179,32 @@ def _texts(trial: Trial) -> list[str]:
     return [f"a {how} {what}" for what in things for how in ("slow", "bright", "distant")]
 
 
-def _run(work: Callable[[int], Any], count: int, seconds: float) -> list[float]:
-    """Milliseconds of each call, by `count` threads that call again and again."""
+def _timed(work: Callable[[int], Any], seconds: float) -> tuple[list[float], dict[str, Any]]:
+    """Milliseconds of one caller, of seconds that nobody took from, and how many those were."""
+    return in_slices({"": _slices(work, 1)}, seconds)[""]
+
+
+def _slices(work: Callable[[int], Any], count: int) -> Callable[[float], list[float]]:
+    """`_run` for some seconds, with numbers that no call before had."""
+    numbers = [next(_MILLIONS) * 1_000_000 for _ in range(count)]
+    return lambda seconds: _run(work, count, seconds, numbers)
+
+
+def _run(
+    work: Callable[[int], Any], count: int, seconds: float, numbers: list[int] | None = None
+) -> list[float]:
+    """Milliseconds of each call, by `count` threads that call again and again.
+
+    `numbers` [count] are given to the calls, and go on with each of them.
+    """
     taken: list[list[float]] = [[] for _ in range(count)]
     end = time.perf_counter() + seconds
+    nexts = numbers or [thread * 1_000_000 for thread in range(count)]
 
     def call(thread: int) -> None:
-        number = thread * 1_000_000
         while (begun := time.perf_counter()) < end:
-            work(number)
-            number += 1
+            work(nexts[thread])
+            nexts[thread] += 1
             taken[thread].append(1e3 * (time.perf_counter() - begun))
 
     threads = [threading.Thread(target=call, args=(thread,)) for thread in range(count)]

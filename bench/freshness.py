@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import numpy as np
 import ours
 from clap_engine.loading import load
 from contest import alone
+from stolen import in_slices
 from trial import Trial, percentiles, searched
 from vectors import BUNDLE, Vectors
 
@@ -26,7 +28,10 @@ ADDS_PER_S = 100
 
 
 def fresh(trial: Trial) -> dict[str, Any]:
-    """Searching while another process adds, with a tail of 2 %, against a collection at rest."""
+    """Searching while another process adds, with a tail of 2 %, against a collection at rest.
+
+    "beside" is the one at rest while that process adds to the other: what sharing the cores costs.
+    """
     idle, busy = trial.prepare(), trial.copy("fresh")
     tail = trial.vectors.count // 50
     rows = np.array(trial.vectors.rows[:tail])
@@ -44,29 +49,44 @@ def fresh(trial: Trial) -> dict[str, Any]:
                 "idle": lambda query: searched(still, query),
                 "busy": lambda query: searched(moving, query),
             }
-            figures: dict[str, list[float]] = {"idle": [], "busy": []}
+            figures: dict[str, list[float]] = {"idle": [], "beside": [], "busy": []}
+            calm: dict[str, list[dict[str, Any]]] = {name: [] for name in figures}
+
+            def measure(name: str, way: Callable[[Any], tuple[float, list[int]]]) -> None:
+                work = {name: lambda seconds: _asked(way, trial.asked()[:50], seconds)}
+                ms, counts = in_slices(work, trial.seconds)[name]
+                figures[name] += ms
+                calm[name].append(counts)
+
             added = []
-            for turn in range(4):
-                name = ("idle", "busy")[turn % 2]
-                writer = subprocess.Popen(command, stdin=subprocess.PIPE) if turn % 2 else None
-                if writer is not None:
-                    time.sleep(3)  # its imports
-                before = len(moving)
-                start = time.perf_counter()
-                while time.perf_counter() - start < trial.seconds:
-                    for query in trial.asked()[:50]:
-                        figures[name].append(ways[name](query)[0])
+            for _ in range(2):
+                measure("idle", ways["idle"])
+                writer = subprocess.Popen(command, stdin=subprocess.PIPE)
+                time.sleep(3)  # its imports
+                measure("beside", ways["idle"])
+                before, start = len(moving), time.perf_counter()
+                measure("busy", ways["busy"])
                 added.append((len(moving) - before) / (time.perf_counter() - start))
-                if writer is not None:
-                    writer.communicate(b"")
+                writer.communicate(b"")
             after = moving.info()
-    done = {name: percentiles(ms) for name, ms in figures.items()}
+    done = {name: percentiles(ms) | {"turns": calm[name]} for name, ms in figures.items()}
     return {
         **done, "adds_per_s": max(added), "tail_rows": after["tail_rows"],
         "rebuilds": after["generation"] - generation,
         "value": done["busy"]["p99_ms"] / done["idle"]["p99_ms"],
+        "writer_alone": done["beside"]["p99_ms"] / done["idle"]["p99_ms"],
         "p50_ratio": done["busy"]["p50_ms"] / done["idle"]["p50_ms"],
     }  # fmt: skip
+
+
+def _asked(
+    way: Callable[[Any], tuple[float, list[int]]], queries: list[Any], seconds: float
+) -> list[float]:
+    """Milliseconds of each search, again and again."""
+    end, taken = time.perf_counter() + seconds, []
+    while time.perf_counter() < end:
+        taken += [way(query)[0] for query in queries]
+    return taken
 
 
 def again(rows: Any, start: int) -> list[Any]:

@@ -50,6 +50,7 @@ class States:
         self.is_damaged = False  # the generation that is pointed at can't be used
         self.tuning: Tuning | None = None  # the plan that was tuned, as of the newest state
         self._tuned_at = -1  # the change as of which that was read
+        self._checked_at = -1  # the generation as of which the identity was; a migration makes one
         self._folder = folder
         self._per_sqrt_row = per_sqrt_row
         self._generations = folder / GENERATIONS
@@ -124,8 +125,10 @@ class States:
             for _ in range(_TRIES):
                 with self.reader.snapshot():
                     state = self.reader.state()
-                    if state.change != self._tuned_at:
+                    if state.generation != self._checked_at:
                         self.reader.check_identity()
+                        self._checked_at = state.generation
+                    if state.change != self._tuned_at:
                         self.tuning, self._tuned_at = _tuning_of(self.reader), state.change
                     try:
                         if state.generation != self._pointer:

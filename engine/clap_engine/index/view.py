@@ -80,8 +80,8 @@ class View:
             change=change,
             last_row=last_row,
             tail=tail,
-            base_dead=np.union1d(self.base_dead, _positions(self.base.rows, removed)),
-            tail_dead=np.union1d(self.tail_dead, _positions(tail.rows, removed)),
+            base_dead=_joined(self.base_dead, _positions(self.base.rows, removed)),
+            tail_dead=_joined(self.tail_dead, _positions(tail.rows, removed)),
             touched=change if removed else self.touched,
             labels=None if any(not count for _, count in removed) else self.labels,
         )
@@ -365,6 +365,11 @@ class View:
         if allowed is not None:
             scores[allowed.tail.hidden] = -np.inf
         return scores
+
+
+def _joined(some: Int64, more: Int64) -> Int64:
+    """All positions of both, ascending, each once."""
+    return np.union1d(some, more) if len(more) else some
 
 
 def _positions(rows: Int64, removed: Sequence[tuple[int, int]]) -> Int64:
