@@ -130,17 +130,19 @@ class AsyncCollection(AsyncAnswers):
         """What the collection is and holds, as JSON values."""
         return await self._workers.run("upkeep", self.collection.info)
 
-    async def verify(self) -> list[str]:
+    async def verify(self, *, timeout_s: Timeout = None) -> list[str]:
         """Read every byte again; what is wrong with it, empty when nothing is."""
-        return await self._workers.run("upkeep", self.collection.verify)
+        return await self._workers.bounded("upkeep", self.collection.verify, timeout_s=timeout_s)
 
     async def refresh(self) -> bool:
         """Serve what is newest now, as `Collection.refresh`."""
         return await self._workers.run("upkeep", self.collection.refresh)
 
-    async def declare_filters(self, fields: Iterable[str]) -> None:
+    async def declare_filters(self, fields: Iterable[str], *, timeout_s: Timeout = None) -> None:
         """Index these fields for filters, as `Collection.declare_filters`."""
-        await self._workers.run("upkeep", self.collection.declare_filters, fields)
+        await self._workers.bounded(
+            "upkeep", self.collection.declare_filters, fields, timeout_s=timeout_s
+        )
 
     async def tune(
         self, target: float = 0.99, *, timeout_s: Timeout = None, **options: Any
@@ -156,17 +158,25 @@ class AsyncCollection(AsyncAnswers):
             "upkeep", self.collection.rebuild, wait=wait, timeout_s=timeout_s
         )
 
-    async def compact(self) -> CompactReport:
+    async def compact(self, *, timeout_s: Timeout = None) -> CompactReport:
         """Give the space of removed clips back, as `Collection.compact`."""
-        return await self._workers.run("upkeep", self.collection.compact)
+        return await self._workers.bounded("upkeep", self.collection.compact, timeout_s=timeout_s)
 
-    async def backup(self, folder: str | os.PathLike[str]) -> BackupReport:
+    async def backup(
+        self, folder: str | os.PathLike[str], *, timeout_s: Timeout = None
+    ) -> BackupReport:
         """Copy what is committed now to `folder`, as `Collection.backup`."""
-        return await self._workers.run("upkeep", self.collection.backup, folder)
+        return await self._workers.bounded(
+            "upkeep", self.collection.backup, folder, timeout_s=timeout_s
+        )
 
-    async def snapshot(self, folder: str | os.PathLike[str], **options: Any) -> SnapshotReport:
+    async def snapshot(
+        self, folder: str | os.PathLike[str], *, timeout_s: Timeout = None, **options: Any
+    ) -> SnapshotReport:
         """Copy what is committed now as a snapshot, as `Collection.snapshot`."""
-        return await self._workers.run("upkeep", self.collection.snapshot, folder, **options)
+        return await self._workers.bounded(
+            "upkeep", self.collection.snapshot, folder, timeout_s=timeout_s, **options
+        )
 
     async def close(self, *, wait: bool = True) -> None:
         """Give the lock and the connections back, as `Collection.close`."""

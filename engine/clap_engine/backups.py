@@ -20,7 +20,14 @@ from pathlib import Path
 
 from clap_engine import storage
 from clap_engine.catalogue import Catalogue
-from clap_engine.errors import ClapError, CollectionError, IntegrityError, LockedError
+from clap_engine.errors import (
+    ClapError,
+    ClosedError,
+    CollectionError,
+    DeadlineError,
+    IntegrityError,
+    LockedError,
+)
 from clap_engine.folders import LOCK
 from clap_engine.index import generation
 from clap_engine.records import State
@@ -96,7 +103,7 @@ def fill(folder: Path, draft: Path, check: Callable[[], None]) -> tuple[State, s
         for tries_left in reversed(range(_TRIES)):
             _clear(draft)
             before = own.state()
-            why = _copy_files(before, folder, draft)
+            why = _copy_files(before, folder, draft, check)
             with own.snapshot():
                 state = own.state()
                 if state.generation != before.generation:
@@ -107,7 +114,7 @@ def fill(folder: Path, draft: Path, check: Callable[[], None]) -> tuple[State, s
                 own.copy_to(unnamed, check)
             break
     check()
-    with closing(Catalogue(unnamed, read_only=False)) as copied:
+    with closing(Catalogue(unnamed, read_only=False)) as copied, copied.ending(check):
         copied.thaw()  # it may be a snapshot's
         problems = copied.problems()
         if not problems and copied.state() != state:
@@ -128,15 +135,15 @@ def _clear(draft: Path) -> None:
                 entry.unlink()
 
 
-def _copy_files(state: State, folder: Path, draft: Path) -> str:
+def _copy_files(state: State, folder: Path, draft: Path, check: Callable[[], None]) -> str:
     """Copy the generation that `state` points at, or say why it can't be had."""
     if not state.header_size:
         return ""
     digest = storage.FileDigest(state.header_size, state.header_sha256)
     try:
-        generation.copy(folder / GENERATIONS, state.generation, digest, draft / GENERATIONS)
-    except storage.StorageError:
-        raise  # the disk is full or failing: the rest would not fit either
+        generation.copy(folder / GENERATIONS, state.generation, digest, draft / GENERATIONS, check)
+    except (storage.StorageError, DeadlineError, ClosedError):
+        raise  # the disk is full or failing: the rest would not fit either; or it is to end
     except ClapError as error:
         return str(error)
     return ""

@@ -151,18 +151,21 @@ class Collection(Reading):
             self._writer.count_removal()
         return was_there
 
-    def declare_filters(self, fields: Iterable[str]) -> None:
+    def declare_filters(self, fields: Iterable[str], *, timeout_s: Timeout = None) -> None:
         """Index these fields for filters, such as "year" or "artist.name", and no others.
 
         Filters on other fields work as well; finding what a selective one lets through takes
         longer then, for the first search after a change. The declaration stays with the
-        collection. FilterError for a name that no filter could use.
+        collection. FilterError for a name that no filter could use. On DeadlineError the
+        declaration before stays.
         """
+        deadline = Deadline.of(timeout_s)
+        deadline.check()
         if isinstance(fields, str):
             raise CollectionError("one field was given where a list is wanted; write [field]")
         wanted = [filters.field_of(name) for name in fields]
-        writer = self._open_writer()
-        with self._writer.guard:
+        writer = self._open_writer(deadline)
+        with self._writer.held(deadline), writer.ending(deadline.check):
             self._check_open()
             writer.index_filters(wanted)
 
@@ -244,14 +247,17 @@ class Collection(Reading):
         self._writer.rebuild_soon()
         return self._states.refresh().number
 
-    def compact(self) -> CompactReport:
+    def compact(self, *, timeout_s: Timeout = None) -> CompactReport:
         """Give the space of removed clips back: from the derived files, then from the database.
 
         Searches go on meanwhile, also in other processes; adds and removals wait while the
-        database is written anew, which takes room for two more copies of it.
+        database is written anew, which takes room for two more copies of it. On DeadlineError
+        each of the two was done whole or not at all.
         """
-        self._open_writer()
-        return compaction.compact(self.path, self._states, self._writer)
+        deadline = Deadline.of(timeout_s)
+        deadline.check()
+        self._open_writer(deadline)
+        return compaction.compact(self.path, self._states, self._writer, deadline)
 
     def __enter__(self) -> Collection:
         return self

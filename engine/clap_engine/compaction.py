@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clap_engine import storage
+from clap_engine.deadline import Deadline
 from clap_engine.index import generation
 from clap_engine.states import GENERATIONS, States
 from clap_engine.writer import Writer
@@ -28,20 +29,23 @@ class CompactReport:
     dropped_windows: int
 
 
-def compact(folder: Path, states: States, writer: Writer) -> CompactReport:
+def compact(
+    folder: Path, states: States, writer: Writer, deadline: Deadline | None = None
+) -> CompactReport:
     """Rebuild the derived files if they hold what is gone, then let the database shrink.
 
     A kill at any moment leaves the old files or the new ones. Searches go on; commits wait while
-    the database is written anew.
+    the database is written anew. On DeadlineError each of the two was done whole or not at all.
     """
-    catalogue = writer.open()
+    deadline = deadline or Deadline()
+    catalogue = writer.open(deadline)
     before = storage.tree_bytes(folder)
     view = states.refresh()
     # What a killed rebuild left behind is cleared away by the next one.
     leftover = set(generation.numbers(folder / GENERATIONS)) - {view.number}
     if view.stale or leftover:
-        writer.rebuild()
-    with writer.guard:
+        writer.rebuild(deadline)
+    with writer.held(deadline), catalogue.ending(deadline.check):
         is_small = catalogue.shrink()
     if not is_small:
         log.warning("%s takes its space until its readers have moved on", folder)

@@ -21,6 +21,8 @@ from clap_engine.storage import StorageError
 _BUSY_TIMEOUT_S = 5.0
 # Pages copied between two looks at whether the copy shall end: 16 MiB.
 _PAGES_AT_ONCE = 4096
+# Steps of a statement between two such looks: about a millisecond.
+_STEPS_AT_ONCE = 20_000
 # SQLite's primary result codes; sqlite3 names them only from Python 3.11 on.
 _BUSY, _LOCKED, _NOMEM, _READONLY, _CORRUPT, _CONSTRAINT, _NOTADB = 5, 6, 7, 8, 11, 19, 26
 _ROTTEN_WORDS = ("malformed", "not a database", "could not decode", "corrupt")
@@ -150,6 +152,29 @@ class Database:
         except BaseException:
             self._roll_back()
             raise
+
+    @contextmanager
+    def ending(self, check: Callable[[], None]) -> Iterator[None]:
+        """`check` is called now and then inside, and ends the statement by what it raises."""
+        raised: list[BaseException] = []
+
+        def look() -> int:
+            try:
+                check()
+            except BaseException as error:  # noqa: BLE001 (SQLite hands on no exception)
+                raised.append(error)
+            return len(raised)
+
+        self._connection.set_progress_handler(look, _STEPS_AT_ONCE)
+        try:
+            yield
+        except ClapError as error:
+            if raised and error is not raised[0]:
+                raise raised[0] from None
+            raise
+        finally:
+            with suppress(sqlite3.Error):  # where it was closed inside
+                self._connection.set_progress_handler(None, 0)
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:

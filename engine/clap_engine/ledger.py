@@ -119,6 +119,10 @@ class Ledger:
         """Copy the state that this connection sees into a new file; see Database."""
         self._db.copy_to(path, check)
 
+    def ending(self, check: Callable[[], None]) -> AbstractContextManager[None]:
+        """`check` is called now and then inside, and ends a statement by what it raises."""
+        return self._db.ending(check)
+
     def snapshot(self) -> AbstractContextManager[None]:
         """All reads inside see one committed state."""
         return self._db.snapshot()

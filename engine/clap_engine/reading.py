@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,7 +18,7 @@ from clap_engine import backups, census, planner, snapshots, stored
 from clap_engine.answers.draft import Facts
 from clap_engine.answers.face import AnswerFace
 from clap_engine.backups import BackupReport
-from clap_engine.deadline import Timeout
+from clap_engine.deadline import Deadline, Timeout
 from clap_engine.errors import ClosedError, CollectionError
 from clap_engine.following import Follower
 from clap_engine.ingest import Embedder
@@ -163,11 +163,16 @@ class Reading(AnswerFace):
         with self._loans.lent() as now:
             return census.of(self.path, now.states, self._writer)
 
-    def verify(self) -> list[str]:
-        """Read every byte again; what is wrong with it, empty when nothing is."""
+    def verify(self, *, timeout_s: Timeout = None) -> list[str]:
+        """Read every byte again; what is wrong with it, empty when nothing is.
+
+        Searches go on meanwhile. `timeout_s` is looked at between two parts of it.
+        """
+        deadline = Deadline.of(timeout_s)
+        deadline.check()
         self._check_open()
         with self._loans.lent() as now:
-            return now.problems()
+            return now.problems(deadline.check)
 
     def refresh(self) -> bool:
         """Serve what is newest now; whether that is other than what served before.
@@ -179,34 +184,37 @@ class Reading(AnswerFace):
         self._check_open()
         return self._follower.refresh()
 
-    def backup(self, folder: str | os.PathLike[str]) -> BackupReport:
+    def backup(self, folder: str | os.PathLike[str], *, timeout_s: Timeout = None) -> BackupReport:
         """Copy what is committed now to `folder`, new or empty, while reading and writing go on.
 
         The copy is a collection like any other, checked from end to end before it gets that name;
-        a backup that was cut off leaves none. IntegrityError where this one is damaged.
+        a backup that was cut off, by DeadlineError too, leaves none. IntegrityError where this one
+        is damaged.
         """
-        self._check_open()
+        check = self._in_time(timeout_s)
         with self._loans.lent() as now:
-            return backups.backup(now.folder, folder, self._check_open)
+            return backups.backup(now.folder, folder, check)
 
     def snapshot(
         self,
         folder: str | os.PathLike[str],
         *,
         link: str | os.PathLike[str] | None = None,
+        timeout_s: Timeout = None,
     ) -> SnapshotReport:
         """Copy what is committed now to `folder`, new or empty, as a snapshot: it never changes.
 
         It holds no removed row, its derived files lack none, and each byte was checked before it
         got its name. Opening it writes nothing, so it serves from a read-only mount and to other
         users, and many processes share its memory. `link`, a symbolic link, is switched to it in
-        one step. Reading and writing go on meanwhile. IntegrityError where this one is damaged.
+        one step. Reading and writing go on meanwhile. IntegrityError where this one is damaged;
+        on DeadlineError nothing is there, and the link leads where it led.
         """
-        self._check_open()
+        check = self._in_time(timeout_s)
         per_sqrt_row = planner.measured(self._terms.calibration)
         with self._loans.lent() as now:
             return snapshots.take(
-                now.folder, folder, link=link, per_sqrt_row=per_sqrt_row, check=self._check_open
+                now.folder, folder, link=link, per_sqrt_row=per_sqrt_row, check=check
             )
 
     @property
@@ -245,6 +253,17 @@ class Reading(AnswerFace):
             raise ClosedError(f"{self.path} was closed; open the collection again")
         if os.getpid() != self._pid:
             self._take_over()
+
+    def _in_time(self, timeout_s: Timeout) -> Callable[[], None]:
+        """What ends long work once its time is over or this is closed; called here as well."""
+        deadline = Deadline.of(timeout_s)
+
+        def check() -> None:
+            self._check_open()
+            deadline.check()
+
+        check()
+        return check
 
     def _take_over(self) -> None:
         """In a child of fork(): serve a snapshot from the memory that the parent loaded."""

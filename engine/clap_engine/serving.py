@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,12 +100,15 @@ class Serving:
                 f"the derived files of {self.folder} are damaged; take the snapshot again"
             )
 
-    def problems(self) -> list[str]:
-        """What is wrong on disk, all of it read again; empty when nothing is."""
-        if self.marker is None:
-            return self.states.problems()
-        found = marker.problems(self.folder, self.folder / DATABASE)
-        return [*found, *self.states.problems()]
+    def problems(self, check: Callable[[], None] = lambda: None) -> list[str]:
+        """What is wrong on disk, all of it read again; empty when nothing is.
+
+        `check` is called now and then and ends it by what it raises.
+        """
+        found = []
+        if self.marker is not None:
+            found = marker.problems(self.folder, self.folder / DATABASE)
+        return [*found, *self.states.problems(check)]
 
     def close(self) -> None:
         """Close the connections; a second call does nothing."""

@@ -58,7 +58,7 @@ def take(
             storage.remove_tree(draft / GENERATIONS)
         if state.windows and (why or _is_due(draft, per_sqrt_row)):
             rebuild_alone(draft, per_sqrt_row=per_sqrt_row, check=check)
-        _finish(draft)
+        _finish(draft, check)
     # Readers need no lock; while the draft had its name, another copy would have taken it over.
     (place / LOCK).unlink(missing_ok=True)
     if link is not None:
@@ -101,13 +101,14 @@ def _is_due(draft: Path, per_sqrt_row: float | None) -> bool:
         return bool(view.stale or not view.number or is_short or states.lacks_graph(view))
 
 
-def _finish(draft: Path) -> None:
+def _finish(draft: Path, check: Callable[[], None]) -> None:
     """Give the draft what makes it a snapshot: a database that stands alone, the marker, modes."""
     database = draft / DATABASE
     catalogue = Catalogue(database, read_only=False)
     try:
         identity, state = catalogue.identity, catalogue.state()
-        catalogue.freeze()
+        with catalogue.ending(check):
+            catalogue.freeze()
     finally:
         catalogue.close()
     storage.fsync_path(database)

@@ -218,23 +218,31 @@ class States:
         is_due = planner.is_coarse_due(columns, self._per_sqrt_row, tuning)
         return is_due and coarse.is_available()
 
-    def problems(self) -> list[str]:
-        """What is wrong on disk, all of it read again; empty when nothing is."""
+    def problems(self, check: Callable[[], None] = lambda: None) -> list[str]:
+        """What is wrong on disk, all of it read again; empty when nothing is.
+
+        By a connection of its own: others go on. `check` ends it by what it raises.
+        """
         found: list[str] = []
-        for _ in range(_TRIES):
-            with self.guard:
-                with self.reader.snapshot():
-                    number, found = self._problems_now()
+        try:
+            own = Catalogue(self._folder / DATABASE, read_only=True)
+        except ClapError as error:
+            return [str(error)]
+        with closing(own), own.ending(check):
+            for _ in range(_TRIES):
+                with own.snapshot():
+                    number, found = self._problems_of(own)
+                check()
                 # A generation that was replaced while it was read is gone, not damaged.
-                if number is None or self.reader.state().generation == number:
+                if number is None or own.state().generation == number:
                     break
         return found
 
-    def _problems_now(self) -> tuple[int | None, list[str]]:
+    def _problems_of(self, reader: Catalogue) -> tuple[int | None, list[str]]:
         """(the generation that can't be used, if it is that; what is wrong)."""
         try:
-            found = self.reader.problems()
-            state = self.reader.state()
+            found = reader.problems()
+            state = reader.state()
         except ClapError as error:
             return None, [str(error)]
         if found or not state.header_size:
@@ -242,7 +250,7 @@ class States:
         header = storage.FileDigest(state.header_size, state.header_sha256)
         try:
             opened = generation.open(self._generations, state.generation, header, self._owner)
-            found = _differences(opened, self.reader)
+            found = _differences(opened, reader)
         except ClapError as error:
             found = [f"generation {state.generation}: {error}"]
         return (state.generation if found else None), found

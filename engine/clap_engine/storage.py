@@ -14,7 +14,7 @@ import mmap
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -230,11 +230,22 @@ def write_file(path: str | os.PathLike[str], chunks: Iterable[bytes | memoryview
 
 
 def copy_exact(
-    source: str | os.PathLike[str], target: str | os.PathLike[str], digest: FileDigest
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    digest: FileDigest,
+    check: Callable[[], None] = lambda: None,
 ) -> None:
-    """Copy a file in bounded memory and fsync it; IntegrityError unless its digest is `digest`."""
+    """Copy a file in bounded memory and fsync it; IntegrityError unless its digest is `digest`.
+
+    `check` is called before each part and ends it by what it raises.
+    """
     with translated("read", source), os.fdopen(_open_regular(source), "rb") as file:
-        found = write_file(target, iter(lambda: file.read(_CHUNK_BYTES), b""))
+
+        def part() -> bytes:
+            check()
+            return file.read(_CHUNK_BYTES)
+
+        found = write_file(target, iter(part, b""))
     if found != digest:
         raise _changed(source, digest.sha256)
 

@@ -21,7 +21,6 @@ import numpy as np
 import numpy.typing as npt
 
 from clap_engine.arrays import Float32, Float64
-from clap_engine.evaluation import Evaluation
 from clap_engine.evaluation.bootstrap import estimates
 from clap_export import retrieval
 from clap_export.corpus import lexicon, render
@@ -174,20 +173,27 @@ def shortlists(corpus: Path, clips: Sequence[Mapping[str, str]], towers: Towers)
     return marked({f"shortlist of {SHORTLIST} holds the top ten": pair})
 
 
-def of_recordings(found: Evaluation) -> list[Mark]:
-    """Zero-shot figures of a labelled set, by all dims; other figures of it are left out."""
-    (result,) = found.precisions
+def of_recordings(found: Mapping[str, Any], revision: str, precision: str) -> list[Mark]:
+    """Zero-shot figures of a labelled set, by all dims: what `clap-engine evaluate --json` found.
+
+    ValueError where that was another bundle, or has no figures of this precision.
+    """
+    if found.get("revision") != revision:
+        raise ValueError(
+            f"the recordings were named by revision {str(found.get('revision'))[:12]}, the exam is "
+            f"of {revision[:12]}; run `clap-engine evaluate` on this bundle"
+        )
+    results = [one for one in found["precisions"] if one["precision"] == precision]
+    if not results:
+        raise ValueError(f"the recordings were not named in {precision}; evaluate that as well")
     return [
         Mark(
-            _recorded(task, name, found.classes[task]), e.value, e.low, e.high, e.clips, None, None
+            f"recorded sounds, {found['classes'][task]} classes, {name}", figure["value"],
+            figure["low"], figure["high"], figure["clips"], None, None,
         )
-        for task, figures in result.rungs[-1].tasks.items()
-        for name, e in figures.items()
-    ]
-
-
-def _recorded(task: str, figure: str, classes: int) -> str:
-    return f"recorded sounds by {task}, {classes} classes, {figure}"
+        for task, figures in results[0]["rungs"][-1]["tasks"].items()
+        for name, figure in figures.items()
+    ]  # fmt: skip
 
 
 def first_rows(folder: Path, count: int) -> npt.NDArray[np.uint8]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -115,15 +116,17 @@ def test_patterns_and_single_drums_are_all_drums() -> None:
 
 
 def test_a_labelled_set_of_recordings_adds_its_rows(tmp_path: Path, bundle_path: Path) -> None:
-    """As many as `evaluate` has for its tasks, by all dims; captions have rows of their own."""
+    """As many as `clap-engine evaluate --json` has for its tasks, by all dims."""
     found = evaluate(bundle_path, tiny_sets.esc50(tmp_path), threads=1, resamples=100)
-    figures = found.precisions[0].rungs[-1].tasks
-    marks = exam.of_recordings(found)
-    assert [mark.value for mark in marks] == [
-        estimate.value for task in figures.values() for estimate in task.values()
-    ]
-    assert "recorded sounds by classify, 3 classes, accuracy" in {mark.name for mark in marks}
-    assert all(mark.clips == 3 and mark.due is None for mark in marks)
+    said = json.loads(json.dumps(asdict(found)))
+    (mark,) = exam.of_recordings(said, found.revision, "int8")
+    estimate = found.precisions[0].rungs[-1].tasks["classify"]["accuracy"]
+    assert (mark.value, mark.clips, mark.due) == (estimate.value, 3, None)
+    assert mark.name == "recorded sounds, 3 classes, accuracy"
+    with pytest.raises(ValueError, match="named by revision"):
+        exam.of_recordings(said, "0" * 64, "int8")
+    with pytest.raises(ValueError, match="not named in fp32"):
+        exam.of_recordings(said, found.revision, "fp32")
 
 
 def test_the_notice_of_trained_weights_names_whose_sounds_they_heard() -> None:

@@ -341,10 +341,17 @@ def open(directory: Path, number: int, header_digest: FileDigest, owner: Owner) 
     return Generation(number, change, last_row, block, index, found, listed)
 
 
-def copy(directory: Path, number: int, header_digest: FileDigest, into: Path) -> None:
+def copy(
+    directory: Path,
+    number: int,
+    header_digest: FileDigest,
+    into: Path,
+    check: Callable[[], None] = lambda: None,
+) -> None:
     """Copy generation `number` as it is, every byte of it checked; durable when this returns.
 
-    NotFoundError where another one took its place meanwhile.
+    NotFoundError where another one took its place meanwhile. `check` is called now and then and
+    ends it by what it raises.
     """
     source = path_of(directory, number)
     text = storage.read_exact(source / _HEADER, header_digest.size, header_digest.sha256)
@@ -360,7 +367,7 @@ def copy(directory: Path, number: int, header_digest: FileDigest, into: Path) ->
     target = path_of(into, number)
     storage.make_dir(target)
     for name, digest in files.items():
-        storage.copy_exact(source / name, target / name, digest)
+        storage.copy_exact(source / name, target / name, digest, check)
     storage.write_file(target / _HEADER, [text])
     storage.fsync_dir(target)
 

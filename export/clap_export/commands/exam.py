@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from clap_engine import bundle
-from clap_engine.evaluation import evaluate
 from clap_export import exam
 from clap_export.bundle_towers import towers
 
@@ -27,8 +26,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bundle", type=Path, default=Path("models/clap-mini"), help="%(default)s")
     parser.add_argument("--precision", default="int8", help="of both graphs (%(default)s)")
     parser.add_argument(
-        "--recordings", type=Path, metavar="DIR",
-        help="also name the sounds of a labelled set (clap-engine evaluate reads it)",
+        "--recordings", type=Path, metavar="FILE",
+        help="also what `clap-engine evaluate --set DIR --json` found on recorded sounds",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
@@ -38,8 +37,9 @@ def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
     opened = bundle.open(args.bundle)
     report = exam.examine(args.corpus, towers(opened, args.precision))
     if args.recordings:
-        found = evaluate(args.bundle, args.recordings, precisions=[args.precision])
-        report = replace(report, marks=(*report.marks, *exam.of_recordings(found)))
+        found = json.loads(args.recordings.read_text(encoding="utf-8"))
+        heard = exam.of_recordings(found, opened.manifest.revision, args.precision)
+        report = replace(report, marks=(*report.marks, *heard))
     if args.json:
         say(json.dumps(report.as_json(), indent=1))
         return 0
