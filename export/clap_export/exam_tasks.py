@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 
 from clap_engine.arrays import Float32, Int64, l2_normalize
-from clap_export.corpus import captions, lexicon
-from clap_export.corpus.classes import CLASSES, FAMILIES, INSTRUMENTS, family
+from clap_export.corpus import broad, captions, lexicon
+from clap_export.corpus.classes import CLASSES, FAMILIES
 
-Attributes = Mapping[str, str]
+Attributes = broad.Attributes
 Embed = Callable[[Sequence[str]], Float32]
 # Patterns are grooves of a kit; all others are single pieces of it.
 PATTERNS = tuple(
@@ -33,7 +33,6 @@ SOURCES = {
     "music": ("music", "a musical instrument playing", "a piece of music"),
     "effect": ("a sound effect", "an everyday noise", "an environmental sound"),
 }
-SOURCE_OF = {"speech": "speech", "effect": "effect"}  # all other kinds are music
 TEMPI = {
     "slow": ("slow music", "music played slowly", "slow tempo"),
     "fast": ("fast music", "music played fast", "fast tempo"),
@@ -83,19 +82,11 @@ def tasks(split: str) -> tuple[Task, ...]:
     return every()
 
 
-def of_family(clip: Attributes) -> str | None:
-    """The clip's General MIDI family, where its class leaves no doubt."""
-    if "family" in clip or clip["kind"] != "instrument":
-        return clip.get("family")
-    families = {family(program) for program in INSTRUMENTS[clip["class"]]}
-    return families.pop() if len(families) == 1 else None
-
-
 def _of_classes(label: str, kind: str, names: Sequence[str]) -> Task:
     plain = lexicon.load().known
 
     def truth(clip: Attributes) -> str | None:
-        return clip["class"] if clip["class"] in names and not _is_scene(clip) else None
+        return clip["class"] if clip["class"] in names and not broad.is_scene(clip) else None
 
     return Task(
         label.partition(" by name")[0],
@@ -106,21 +97,12 @@ def _of_classes(label: str, kind: str, names: Sequence[str]) -> Task:
     )
 
 
-def _is_scene(clip: Attributes) -> bool:
-    """Whether it has two sounds, of which either would be right."""
-    return "then" in clip or "with" in clip
-
-
 def _one_of(attribute: str, names: Mapping[str, object]) -> Callable[[Attributes], str | None]:
     def truth(clip: Attributes) -> str | None:
         value = clip.get(attribute)
-        return value if value in names and not _is_scene(clip) else None
+        return value if value in names and not broad.is_scene(clip) else None
 
     return truth
-
-
-def _source(clip: Attributes) -> str | None:
-    return None if _is_scene(clip) else SOURCE_OF.get(clip["kind"], "music")
 
 
 @cache
@@ -129,11 +111,8 @@ def every() -> tuple[Task, ...]:
     named = captions.instrument_names()
     families = {name: (named["families"][name][0],) for name in FAMILIES}
 
-    def family_truth(clip: Attributes) -> str | None:
-        return None if _is_scene(clip) else of_family(clip)
-
     return (
-        Task("families", "15 GM families, by name", families, family_truth),
+        Task("families", "15 GM families, by name", families, partial(broad.truth, "family")),
         Task(
             "programs",
             "120 GM programs, by name",
@@ -147,7 +126,12 @@ def every() -> tuple[Task, ...]:
         _of_classes("drum patterns by name", "drum", PATTERNS),
         _of_classes("single drums by name", "drum", SINGLE_DRUMS),
         _of_classes("manners of speech by name", "speech", CLASSES["speech"]),
-        Task("speech, music, effect", "speech against music against effect", SOURCES, _source),
+        Task(
+            "speech, music, effect",
+            "speech against music against effect",
+            SOURCES,
+            partial(broad.truth, "source"),
+        ),
         Task("slow or fast", "tempo, slow against fast", TEMPI, _one_of("tempo", TEMPI)),
         Task("major or minor", "major against minor", MODES, _one_of("mode", MODES)),
     )

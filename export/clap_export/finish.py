@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from clap_engine.arrays import Float32, l2_normalize
-from clap_export import anchors, minilm, retrieval, sentences
+from clap_export import anchors, choices, minilm, retrieval, sentences
 from clap_export.card_mini import DESCRIPTION, TRAINING_DATA
 from clap_export.corpus import captions, render
 from clap_export.corpus import lexicon as words
@@ -48,6 +48,8 @@ NEAR_BEST = 0.02  # of the sum of two hit@10
 EASY_SHORTLIST = 800
 # Attributes that name a second class in the same clip.
 OTHERS = frozenset({"then", "with"})
+# An answer has some ten phrases, a class some eighty and hundreds of captions.
+ANSWERS_AS_MANY = 8
 SETS = ("known", "development", "report", "dictionary", "names")
 
 
@@ -86,14 +88,19 @@ def finish(
         say(f"embedded {len(clips)} {split} clips")
         if split == "train":
             calibration = log_mel[:: max(1, len(log_mel) // CALIBRATION_WINDOWS)]
-    centroids = class_centroids(lexicon, *splits["train"])
-    keys = class_keys(encoder, lexicon, splits["train"][1])
+    asked = choices.of_clips(encoder, splits["train"][1])
+    centroids = np.concatenate(
+        [class_centroids(lexicon, *splits["train"]), choices.centres(asked, splits["train"][0])]
+    )
+    keys = class_keys(encoder, lexicon, splits["train"][1], asked)
     scale = float(learner.text.logit_scale.detach().clamp(max=np.log(100.0)).exp())
     start = Anchors(keys, centroids, blend=0.3, tau=0.65)
     data = prepare(corpus, plan, run)
     say("refining the text side against the finished tower")
-    head, refined = refine(splits["train"][0], data.sentences, head, start, scale, refinement)
-    keys = refined.keys
+    head, refined = refine(
+        splits["train"][0], data.sentences, head, start, scale, refinement, asked
+    )
+    keys, centroids = refined.keys, np.asarray(refined.values)
 
     questions = {
         (split, wording): question(encoder, lexicon, splits[split][1], wording)
@@ -108,9 +115,8 @@ def finish(
     tried = []
     for blend, tau in CANDIDATES:
         drawn = Anchors(keys, centroids, blend=blend, tau=tau)
-        known = measure("validation", "known", drawn)["hit@10"]
-        unseen = measure("validation", "development", drawn)["hit@10"]
-        tried.append({"blend": blend, "tau": tau, "known": known, "development": unseen})
+        found = {s: measure("validation", s, drawn)["hit@10"] for s in ("known", "development")}
+        tried.append({"blend": blend, "tau": tau, **found})
         say(json.dumps(tried[-1]))
     strange = questions["validation", "development"][0]
     best = easiest(
@@ -144,11 +150,11 @@ def finish(
     figures["zero_shot"] = retrieval.zero_shot(names, audio, clips)
     figures["shortlist_100_of_32_holds_top_10"] = shortlist_recall(audio, splits["train"][0])
     figures = rounded(figures)
-    asked = embed_texts(questions["validation", "known"][0], head, drawn)
-    background = background_scores(asked, splits["validation"][0])
+    known = embed_texts(questions["validation", "known"][0], head, drawn)
+    background = background_scores(known, splits["validation"][0])
     background["shortlist_per_sqrt_row"] = max(
         shortlist_factor(texts, splits["train"][0])
-        for texts in (asked, embed_texts(strange, head, drawn))
+        for texts in (known, embed_texts(strange, head, drawn))
     )
     say(json.dumps(background))
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
@@ -200,10 +206,14 @@ def easiest(
 
 
 def class_keys(
-    encoder: minilm.SentenceEncoder, lexicon: words.Lexicon, clips: Sequence[dict[str, str]]
+    encoder: minilm.SentenceEncoder,
+    lexicon: words.Lexicon,
+    clips: Sequence[dict[str, str]],
+    asked: Sequence[choices.Choices],
 ) -> Float32:
-    """[C * anchors.PER_CLASS, H]: `anchors.fit_keys` on every phrase of training, bare and in
-    captions, and one caption of every training clip, near the bare phrases of each class."""
+    """[(C + A) * anchors.PER_CLASS, H]: keys of the classes and of the answers to all that is
+    `asked`; `anchors.fit_keys` on every phrase of training, bare and in captions, and one caption
+    of every training clip, near the bare phrases of each."""
     rng = np.random.default_rng(9)
     place = {name: i for i, name in enumerate(lexicon.known)}
     texts, classes = [], []
@@ -216,9 +226,16 @@ def class_keys(
         texts.append(captions.training(rng, lexicon, clip).text)
         classes.append(place[clip["class"]])
     vectors = sentences.embed(encoder, texts, bfloat16=True)
-    keys = anchors.fit_keys(vectors, classes, len(place))
     bare_ones = slice(0, len(texts) - len(clips), 2)
-    return anchors.near_phrases(vectors[bare_ones], classes[bare_ones], keys)
+    more, answers = choices.numbered(asked)
+    owners = (answers + len(place)).tolist()
+    keys = anchors.fit_keys(
+        np.concatenate([vectors, *[more] * ANSWERS_AS_MANY]),
+        [*classes, *owners * ANSWERS_AS_MANY], len(place) + len(set(owners)),
+    )  # fmt: skip
+    return anchors.near_phrases(
+        np.concatenate([vectors[bare_ones], more]), [*classes[bare_ones], *owners], keys
+    )
 
 
 def class_centroids(

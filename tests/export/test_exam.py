@@ -16,7 +16,7 @@ from clap_engine.evaluation import evaluate
 from clap_export import exam, exam_tasks
 from clap_export.card import notice
 from clap_export.card_mini import exam_section
-from clap_export.corpus import lexicon, recorded
+from clap_export.corpus import broad, lexicon, recorded
 from clap_export.corpus.classes import CLASSES, KIND_OF, family
 from clap_export.held_out import Towers
 
@@ -104,9 +104,9 @@ def test_a_clip_of_two_sounds_is_asked_for_no_single_name() -> None:
 
 
 def test_the_family_follows_from_the_class_where_there_is_no_doubt() -> None:
-    assert exam_tasks.of_family({"class": "violin", "kind": "instrument"}) == family(40)
-    assert exam_tasks.of_family({"class": "synth_voice", "kind": "instrument"}) is None
-    assert exam_tasks.of_family({"class": "owl", "kind": "effect"}) is None
+    assert broad.of_family({"class": "violin", "kind": "instrument"}) == family(40)
+    assert broad.of_family({"class": "synth_voice", "kind": "instrument"}) is None
+    assert broad.of_family({"class": "owl", "kind": "effect"}) is None
 
 
 def test_patterns_and_single_drums_are_all_drums() -> None:
