@@ -216,7 +216,7 @@ def written(tree: Any, depth: int = 0) -> str:
 def main() -> None:
     """Fit or measure."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--corpus", type=Path, help="clips are rendered into it")
+    options.add_argument("--corpus", type=Path, help="clips are rendered into it where it has none")
     options.add_argument(
         "--set", type=Path, help="sounds in files, labelled by the corpus' classes"
     )
@@ -241,8 +241,9 @@ def main() -> None:
         options.error("give --corpus or --set")
     split = "validation" if arguments.fit else "held_out"
     folder = arguments.corpus / split
-    for done, count in render.render(folder, split, arguments.clips, arguments.seed, workers=1):
-        print(f"{done} of {count} clips", end="\r", flush=True)
+    if not (folder / "recipe.json").is_file():  # one that is there may have fonts of its own
+        for done, count in render.render(folder, split, arguments.clips, arguments.seed, workers=1):
+            print(f"{done} of {count} clips", end="\r", flush=True)
     bank = banks.load(arguments.fit or arguments.bank)
     with clap_engine.load(arguments.bundle, threads=1) as engine:
         rows, clips = embed(engine, folder)

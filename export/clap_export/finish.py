@@ -35,7 +35,7 @@ from clap_export.weights import Weights, save_weights
 
 # (blend, tau); the first is no anchors at all.
 CANDIDATES = ((0.0, 1.0), *product((0.2, 0.3, 0.4, 0.5), (1.0, 0.8, 0.65, 0.5)))
-CALIBRATION_WINDOWS = 256
+CALIBRATION_WINDOWS = 64
 # What a bundle tells the planner of its space: c in K = c sqrt(N). Queries in unseen words need
 # three times longer shortlists than training's wording (.945 against .997 at c = 2), so each has to
 # reach the recall by itself; known wording is then above .999.
