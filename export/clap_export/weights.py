@@ -4,11 +4,12 @@ In:  audio tower, text head, anchors and scalars as the trainer has them; or the
 Out: the file; or `Weights`.
 Knows nothing about graphs or bundles.
 
-Tensors: `audio.*` (state dict of the audio tower), `text.head.weight` [H, D], `text.head.bias` [D],
-`text.anchors.keys` [P, H], `text.anchors.values`, `calibration.log_mel` uint8 [N, F, M] (0 is
--80 dB, 255 is 0 dB): training windows on which int8 is calibrated and compared, so that the file
-alone rebuilds every precision. float16 halves the file and costs a cosine of 1e-7; statistics of
-batch norms stay float32, because a small variance would underflow.
+Tensors: `audio.*` (state dict of the audio tower), `text.head.weight` [H, D], `text.head.bias`
+[D], `text.anchors.keys` int8 [P, H] in units of `text.anchors.scales` [P, 1],
+`text.anchors.values`, `calibration.log_mel` uint8 [N, F, M] (0 is -80 dB, 255 is 0 dB): training
+windows on which int8 is calibrated and compared, so that the file alone rebuilds every precision.
+float16 halves the file and costs a cosine of 1e-7; statistics of batch norms stay float32, because
+a small variance would underflow.
 """
 
 from __future__ import annotations
@@ -156,7 +157,9 @@ def load_weights(path: Path) -> Weights:
         anchors = None
         if "text.anchors.keys" in tensors:
             anchors = Anchors(
-                keys=tensors["text.anchors.keys"] * tensors["text.anchors.scales"],
+                keys=np.multiply(
+                    tensors["text.anchors.keys"], tensors["text.anchors.scales"], dtype=np.float32
+                ),
                 values=tensors.get("text.anchors.values"),
                 blend=float(scalars["anchors"]["blend"]),
                 tau=float(scalars["anchors"]["tau"]),

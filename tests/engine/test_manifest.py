@@ -9,8 +9,9 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from tiny_bundle import make_files, make_manifest, resealed
@@ -86,13 +87,41 @@ def no_collection() -> Iterator[None]:
     gc.enable()
 
 
+T = TypeVar("T")
+
+
+def quick(work: Callable[[], T]) -> T:
+    """What `work` gives; it must take less than 50 ms of this thread in one of five runs.
+
+    A virtual machine's host may take the core away in any of them, and that counts as the thread's.
+    """
+    taken = []
+    for _ in range(5):
+        start = time.thread_time()
+        found = work()
+        taken.append(time.thread_time() - start)
+        if taken[-1] < PARSE_SECONDS:
+            return found
+    raise AssertionError(f"five runs took {taken} s")
+
+
 def refused(data: bytes) -> str:
-    """The message of the ManifestError that `data` must give, within 50 ms of this thread."""
-    start = time.thread_time()
-    with pytest.raises(ManifestError) as caught:
-        parse(data)
-    assert time.thread_time() - start < PARSE_SECONDS
-    return str(caught.value)
+    """The message of the ManifestError that `data` must give, quickly."""
+
+    def parsed() -> str:
+        with pytest.raises(ManifestError) as caught:
+            parse(data)
+        return str(caught.value)
+
+    return quick(parsed)
+
+
+def parsed_or_none(data: bytes) -> Manifest | None:
+    """The manifest, where there is one."""
+    try:
+        return parse(data)
+    except ManifestError:
+        return None
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -267,10 +296,8 @@ def test_a_thousand_extra_keys_cost_no_time() -> None:
             parent[key] = value
 
         data = sealed(changed((name,), fill))
-        start = time.thread_time()
         if name == "parity":
-            parse(data)
-            assert time.thread_time() - start < PARSE_SECONDS
+            quick(partial(parse, data))
         else:
             refused(data)
 
@@ -369,12 +396,7 @@ def check_mutants(cases: int, seed: int) -> None:
                 data[place:place] = shuffled.choice(
                     (b"NaN", b"{", b"[" * 900, b"1e999", b"null", b'"dim":8,', b"\\ud800", b"\0")
                 )
-        start = time.thread_time()
-        try:
-            parsed: Manifest | None = parse(bytes(data))
-        except ManifestError:
-            parsed = None
-        assert time.thread_time() - start < PARSE_SECONDS
+        parsed = quick(partial(parsed_or_none, bytes(data)))
         if parsed is not None:
             assert parsed == MANIFEST
             kept += 1
