@@ -85,7 +85,9 @@ class TextPeer:
         """Anchors and head, as clap_export.graphs.text_graph.Anchors defines them."""
         read = None
         if self._keys is not None and self._values is not None:
-            read = self._blend * (torch.softmax(x @ self._keys.T / self._tau, -1) @ self._values)
+            shares = torch.softmax(x @ self._keys.T / self._tau, -1)
+            by_value = shares.reshape(len(x), len(self._values), -1).sum(2)
+            read = self._blend * (by_value @ self._values)
         if read is not None and read.shape[1] == x.shape[1]:
             x, read = (1 - self._blend) * x + read, None
         y = x @ self._head
