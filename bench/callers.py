@@ -38,10 +38,10 @@ def callers(trial: Trial) -> dict[str, Any]:
         alone(trial.lock),
     ):
         texts = _texts(trial)
-        _run(lambda number: collection.search(next_of(texts, number), k=K), 1, 0.5)
         ask: Callable[[int], Any] = lambda number: collection.search(  # noqa: E731
             next_of(texts, number), k=K
         )
+        _run(ask, 1, 0.5)
         timed = in_slices({f"callers_{n}": _slices(ask, n) for n in CALLERS}, trial.seconds / 2)
         found = {
             name: {**percentiles(ms), "qps": len(ms) / counts["seconds"], **counts}
@@ -184,35 +184,33 @@ def _timed(work: Callable[[int], Any], seconds: float) -> tuple[list[float], dic
     return in_slices({"": _slices(work, 1)}, seconds)[""]
 
 
+def _run(work: Callable[[int], Any], count: int, seconds: float) -> list[float]:
+    """Milliseconds of each call, by `count` threads that call again and again."""
+    return _slices(work, count)(seconds)
+
+
 def _slices(work: Callable[[int], Any], count: int) -> Callable[[float], list[float]]:
-    """`_run` for some seconds, with numbers that no call before had."""
+    """The same, to be called with seconds, again and again; no number is given to `work` twice."""
     numbers = [next(_MILLIONS) * 1_000_000 for _ in range(count)]
-    return lambda seconds: _run(work, count, seconds, numbers)
 
+    def run(seconds: float) -> list[float]:
+        taken: list[list[float]] = [[] for _ in range(count)]
+        end = time.perf_counter() + seconds
 
-def _run(
-    work: Callable[[int], Any], count: int, seconds: float, numbers: list[int] | None = None
-) -> list[float]:
-    """Milliseconds of each call, by `count` threads that call again and again.
+        def call(thread: int) -> None:
+            while (begun := time.perf_counter()) < end:
+                work(numbers[thread])
+                numbers[thread] += 1
+                taken[thread].append(1e3 * (time.perf_counter() - begun))
 
-    `numbers` [count] are given to the calls, and go on with each of them.
-    """
-    taken: list[list[float]] = [[] for _ in range(count)]
-    end = time.perf_counter() + seconds
-    nexts = numbers or [thread * 1_000_000 for thread in range(count)]
+        threads = [threading.Thread(target=call, args=(thread,)) for thread in range(count)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return [ms for some in taken for ms in some]
 
-    def call(thread: int) -> None:
-        while (begun := time.perf_counter()) < end:
-            work(nexts[thread])
-            nexts[thread] += 1
-            taken[thread].append(1e3 * (time.perf_counter() - begun))
-
-    threads = [threading.Thread(target=call, args=(thread,)) for thread in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return [ms for some in taken for ms in some]
+    return run
 
 
 def _until(stop: threading.Event, work: Callable[[], Any]) -> None:

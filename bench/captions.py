@@ -31,8 +31,7 @@ from clap_engine.tasks import bank as banks
 from clap_engine.tasks.bank import LEVELS, PhraseBank
 from clap_engine.tasks.compose import CONFIDENCE, Composer
 from clap_engine.tasks.prompts import BARE
-from clap_export.corpus import render
-from label_sets import embed
+from label_sets import embed, rendered
 
 KINDS = {"genre": "ensemble"}
 CONFIDENCES = (0.5, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98)
@@ -216,7 +215,7 @@ def written(tree: Any, depth: int = 0) -> str:
 def main() -> None:
     """Fit or measure."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--corpus", type=Path, help="clips are rendered into it where it has none")
+    options.add_argument("--corpus", type=Path, help="clips are rendered into it")
     options.add_argument(
         "--set", type=Path, help="sounds in files, labelled by the corpus' classes"
     )
@@ -240,10 +239,7 @@ def main() -> None:
     if arguments.corpus is None:
         options.error("give --corpus or --set")
     split = "validation" if arguments.fit else "held_out"
-    folder = arguments.corpus / split
-    if not (folder / "recipe.json").is_file():  # one that is there may have fonts of its own
-        for done, count in render.render(folder, split, arguments.clips, arguments.seed, workers=1):
-            print(f"{done} of {count} clips", end="\r", flush=True)
+    folder = rendered(arguments.corpus, split, arguments.clips, arguments.seed)
     bank = banks.load(arguments.fit or arguments.bank)
     with clap_engine.load(arguments.bundle, threads=1) as engine:
         rows, clips = embed(engine, folder)

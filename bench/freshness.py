@@ -11,13 +11,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import ours
+from clap_engine.collection import Collection
 from clap_engine.loading import load
 from contest import alone
 from stolen import in_slices
@@ -45,27 +45,23 @@ def fresh(trial: Trial) -> dict[str, Any]:
             engine.collection(idle, read_only=True) as still,
             engine.collection(busy, read_only=True) as moving,
         ):
-            ways = {
-                "idle": lambda query: searched(still, query),
-                "busy": lambda query: searched(moving, query),
-            }
             figures: dict[str, list[float]] = {"idle": [], "beside": [], "busy": []}
             calm: dict[str, list[dict[str, Any]]] = {name: [] for name in figures}
 
-            def measure(name: str, way: Callable[[Any], tuple[float, list[int]]]) -> None:
-                work = {name: lambda seconds: _asked(way, trial.asked()[:50], seconds)}
+            def measure(name: str, collection: Collection) -> None:
+                work = {name: lambda seconds: _asked(collection, trial.asked()[:50], seconds)}
                 ms, counts = in_slices(work, trial.seconds)[name]
                 figures[name] += ms
                 calm[name].append(counts)
 
             added = []
             for _ in range(2):
-                measure("idle", ways["idle"])
+                measure("idle", still)
                 writer = subprocess.Popen(command, stdin=subprocess.PIPE)
                 time.sleep(3)  # its imports
-                measure("beside", ways["idle"])
+                measure("beside", still)
                 before, start = len(moving), time.perf_counter()
-                measure("busy", ways["busy"])
+                measure("busy", moving)
                 added.append((len(moving) - before) / (time.perf_counter() - start))
                 writer.communicate(b"")
             after = moving.info()
@@ -79,13 +75,11 @@ def fresh(trial: Trial) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _asked(
-    way: Callable[[Any], tuple[float, list[int]]], queries: list[Any], seconds: float
-) -> list[float]:
+def _asked(collection: Collection, queries: list[Any], seconds: float) -> list[float]:
     """Milliseconds of each search, again and again."""
     end, taken = time.perf_counter() + seconds, []
     while time.perf_counter() < end:
-        taken += [way(query)[0] for query in queries]
+        taken += [searched(collection, query)[0] for query in queries]
     return taken
 
 

@@ -19,7 +19,7 @@ from clap_engine.arrays import Float32
 from clap_engine.session import GraphSession
 from clap_engine.tasks import label_sets
 from clap_engine.tasks.scores import Background
-from clap_export.corpus import render
+from clap_export.corpus import fonts, render
 from clap_export.corpus.classes import INSTRUMENTS
 
 GENRES = {
@@ -92,6 +92,19 @@ def right_labels(name: str, class_name: str, kind: str, labels: Sequence[str]) -
     return set()
 
 
+def rendered(corpus: Path, split: str, count: int, seed: int = 0) -> Path:
+    """The folder of a split of `corpus`, what it lacks rendered: through the same fonts as
+    `clap-export corpus` has, where they are there, else through the two plain ones.
+
+    ValueError where it holds another corpus.
+    """
+    folder, where = corpus / split, fonts.folder()
+    through = fonts.PLAIN if fonts.missing(fonts.TRAINING, where) else fonts.TRAINING
+    for done, of in render.render(folder, split, count, seed, 1, through, where):
+        print(f"{done} of {of} clips", end="\r", flush=True)
+    return folder
+
+
 def embed(engine: clap_engine.Engine, folder: Path) -> tuple[Float32, list[dict[str, str]]]:
     """[N, D] of the rendered clips by the engine's own audio graph, and what each is."""
     log_mels, clips = render.load(folder)
@@ -138,9 +151,7 @@ def main() -> None:
     options.add_argument("--clips", type=int, default=1000)
     options.add_argument("--bundle", help="default: the one that ships")
     arguments = options.parse_args()
-    folder = arguments.corpus / "held_out"
-    for done, count in render.render(folder, "held_out", arguments.clips, workers=1):
-        print(f"{done} of {count} clips", end="\r", flush=True)
+    folder = rendered(arguments.corpus, "held_out", arguments.clips)
     with clap_engine.load(arguments.bundle, threads=1) as engine:
         rows, clips = embed(engine, folder)
         for name in label_sets.names():

@@ -22,9 +22,8 @@ import numpy as np
 import clap_engine
 from clap_engine.arrays import Float64, Int64
 from clap_engine.tasks.scores import Background
-from clap_export.corpus import render
 from clap_export.corpus.classes import CLASSES
-from label_sets import embed
+from label_sets import embed, rendered
 
 LABELS = 20
 BORDERS = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -84,9 +83,7 @@ def main() -> None:
     options.add_argument("--fit", action="store_true", help="on validation clips")
     arguments = options.parse_args()
     split = "validation" if arguments.fit else "held_out"
-    folder = arguments.corpus / split
-    for done, count in render.render(folder, split, arguments.clips, workers=1):
-        print(f"{done} of {count} clips", end="\r", flush=True)
+    folder = rendered(arguments.corpus, split, arguments.clips)
     with clap_engine.load(arguments.bundle, threads=1) as engine:
         rows, clips = embed(engine, folder)
         names = sorted({name for some in CLASSES.values() for name in some})

@@ -25,8 +25,7 @@ import clap_engine
 from clap_engine.arrays import Float32
 from clap_engine.comparison.correlation import correlation, plane_silhouettes
 from clap_engine.tasks.separation import separate
-from clap_export.corpus import render
-from label_sets import embed
+from label_sets import embed, rendered
 
 RESAMPLES = 2_000
 
@@ -71,11 +70,7 @@ def main() -> None:
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--bundle", help="default: the one that ships")
     arguments = options.parse_args()
-    folder = arguments.corpus / "held_out"
-    for done, count in render.render(
-        folder, "held_out", arguments.clips, arguments.seed, workers=1
-    ):
-        print(f"{done} of {count} clips", end="\r", flush=True)
+    folder = rendered(arguments.corpus, "held_out", arguments.clips, arguments.seed)
     with clap_engine.load(arguments.bundle, threads=1) as engine:
         rows, clips = embed(engine, folder)
         alone = [i for i, clip in enumerate(clips) if not {"then", "with"} & clip.keys()]

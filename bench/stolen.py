@@ -11,27 +11,22 @@ counts it ("steal" in proc_stat(5)), in ticks of 10 ms over all cores.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
+import psutil
+
 SLICE_S = 0.5
-# Ticks that may be stolen of a slice: 1 % of two cores' half second.
-TICKS = 1
+# What may be stolen of a slice: a tick, 1 % of two cores' half second, and what rounding adds.
+SPARED_S = 0.0105
 # Slices that are tried for each that is wanted.
 PATIENCE = 4
 
-_STEAL = 8  # the place in the line "cpu", whose first word is that
 T = TypeVar("T")
 
 
-def stolen() -> int:
-    """Ticks of all cores since the start; 0 where nobody counts."""
-    try:
-        with Path("/proc/stat").open() as lines:
-            words = lines.readline().split()
-    except OSError:
-        return 0
-    return int(words[_STEAL]) if len(words) > _STEAL else 0
+def stolen_s() -> float:
+    """Seconds of all cores since the start; 0 where nobody counts."""
+    return float(getattr(psutil.cpu_times(), "steal", 0.0))
 
 
 def in_slices(
@@ -49,9 +44,9 @@ def in_slices(
     for _ in range(PATIENCE * wanted):
         short = [name for name in works if len(calm[name]) < wanted]
         for name in short:
-            before = stolen()
+            before = stolen_s()
             found = works[name](slice_s)
-            (calm if stolen() - before <= TICKS else rough)[name].append(found)
+            (calm if stolen_s() - before <= SPARED_S else rough)[name].append(found)
         if not short:
             break
     return {name: _kept(calm[name], rough[name], wanted, slice_s) for name in works}

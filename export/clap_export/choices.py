@@ -18,7 +18,7 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional
 
-from clap_engine.arrays import Float32, Int64
+from clap_engine.arrays import Float32, Int64, l2_normalize
 from clap_export import minilm, sentences
 from clap_export.corpus import broad, captions
 from clap_export.heads import LADDER
@@ -102,8 +102,7 @@ def centres(choices: Sequence[Choices], audio: Float32) -> Float32:
             ]
         )
         rows.append(means - COMMON * means.mean(axis=0))
-    found = np.concatenate(rows)
-    return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), np.float32)
+    return l2_normalize(np.asarray(np.concatenate(rows), np.float32))
 
 
 def loss(audio: Tensor, text: Tensor, truths: Tensor, logit_scale: Tensor) -> Tensor:

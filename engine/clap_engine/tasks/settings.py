@@ -34,9 +34,9 @@ class DetectSettings:
 
     Both are probabilities (see Background); events of a label less than `merge_s` apart are one;
     what is then shorter than `min_duration_s` is dropped. `hop_s` is the step from one window to
-    the next, half a window where it is None. The defaults: of those within
-    .005 of the best event F1 on recordings with training-like parameters (bench/detection.py),
-    where precision and recall are alike.
+    the next, half a window where it is None. The default threshold: of those within .005 of the
+    best event F1 on recordings with training-like parameters (bench/detection.py), the one where
+    precision and recall are alike; the others were chosen so for the bundle before.
     """
 
     threshold: float = 0.8
