@@ -45,14 +45,12 @@ def fresh(trial: Trial) -> dict[str, Any]:
             engine.collection(idle, read_only=True) as still,
             engine.collection(busy, read_only=True) as moving,
         ):
-            figures: dict[str, list[float]] = {"idle": [], "beside": [], "busy": []}
-            calm: dict[str, list[dict[str, Any]]] = {name: [] for name in figures}
+            turns: dict[str, list[tuple[list[float], dict[str, Any]]]]
+            turns = {"idle": [], "beside": [], "busy": []}
 
             def measure(name: str, collection: Collection) -> None:
                 work = {name: lambda seconds: _asked(collection, trial.asked()[:50], seconds)}
-                ms, counts = in_slices(work, trial.seconds)[name]
-                figures[name] += ms
-                calm[name].append(counts)
+                turns[name].append(in_slices(work, trial.seconds)[name])
 
             added = []
             for _ in range(2):
@@ -65,7 +63,7 @@ def fresh(trial: Trial) -> dict[str, Any]:
                 added.append((len(moving) - before) / (time.perf_counter() - start))
                 writer.communicate(b"")
             after = moving.info()
-    done = {name: percentiles(ms) | {"turns": calm[name]} for name, ms in figures.items()}
+    done = {name: _summary(some) for name, some in turns.items()}
     return {
         **done, "adds_per_s": max(added), "tail_rows": after["tail_rows"],
         "rebuilds": after["generation"] - generation,
@@ -73,6 +71,19 @@ def fresh(trial: Trial) -> dict[str, Any]:
         "writer_alone": done["beside"]["p99_ms"] / done["idle"]["p99_ms"],
         "p50_ratio": done["busy"]["p50_ms"] / done["idle"]["p50_ms"],
     }  # fmt: skip
+
+
+def _summary(turns: list[tuple[list[float], dict[str, Any]]]) -> dict[str, Any]:
+    """Of the turns that were not disturbed, where there are such."""
+    calm = [turn for turn in turns if not turn[1]["is_disturbed"]]
+    kept = [one for ms, _ in calm or turns for one in ms]
+    return percentiles(kept) | {
+        "turns": [
+            {**percentiles(ms), "slices": counts["slices"], "stolen_from": counts["stolen_from"]}
+            for ms, counts in turns
+        ],
+        "is_disturbed": not calm,
+    }
 
 
 def _asked(collection: Collection, queries: list[Any], seconds: float) -> list[float]:

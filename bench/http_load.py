@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import itertools
 import json
 import os
@@ -32,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 import clap_engine
 import machine
@@ -256,16 +258,15 @@ def added(port: int, path: Path, calls: int, queries: Iterator[str]) -> dict[str
 
 def busy_s() -> tuple[float, float]:
     """Seconds of processor time that the machine, and this process with its server, have used."""
-    tick = os.sysconf("SC_CLK_TCK")
-    fields = Path("/proc/stat").read_text().split("\n")[0].split()[1:]
-    idle = int(fields[3]) + int(fields[4])
-    own = os.times()
-    children = 0.0
-    for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
-        stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        children += (int(stat[11]) + int(stat[12])) / tick
-    used = (sum(map(int, fields[:8])) - idle) / tick
-    return used, own.user + own.system + children
+    whole, me = psutil.cpu_times(), psutil.Process()
+    # Nobody here used what a virtual machine's host took.
+    used = sum(whole[:8]) - whole.idle - whole.iowait - whole.steal
+    own = 0.0
+    for process in (me, *me.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            own += times.user + times.system
+    return used, own
 
 
 async def measure(

@@ -34,6 +34,7 @@ from clap_engine.loading import load
 from contender import K
 from contest import alone
 from freshness import fresh
+from stolen import is_disturbed
 from trial import Trial, in_turns, percentiles, searched
 from vectors import BUNDLE, Vectors
 
@@ -238,6 +239,7 @@ def measured(name: str, trial: Trial, results: Path) -> dict[str, Any]:
         record = {
             "trial": name, "rows": trial.vectors.count, **found, "what": what, "due": due,
             "is_met": None if due is None else is_met(name, found["value"]),
+            "is_disturbed": is_disturbed(found),
             "load_average_at_start": loads, "machine": machine.facts(),
         }  # fmt: skip
         path.write_text(json.dumps(record, indent=1))
@@ -267,7 +269,12 @@ def main() -> None:
     for name in arguments.only:
         found = measured(name, trial, arguments.results)
         due = "" if found["due"] is None else f" ({found['what']} {found['due']:g})"
-        print(f"{name}: {found['value']:.3g}{due}", flush=True)
+        why = (
+            "; the host stole from most of it: measure it again"
+            if found.get("is_disturbed")
+            else ""
+        )
+        print(f"{name}: {found['value']:.3g}{due}{why}", flush=True)
 
 
 if __name__ == "__main__":

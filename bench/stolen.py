@@ -52,13 +52,20 @@ def in_slices(
     return {name: _kept(calm[name], rough[name], wanted, slice_s) for name in works}
 
 
+def is_disturbed(record: Any) -> bool:
+    """Whether anything in a record says so of itself."""
+    if isinstance(record, Mapping):
+        return bool(record.get("is_disturbed")) or any(map(is_disturbed, record.values()))
+    return isinstance(record, list) and any(map(is_disturbed, record))
+
+
 def _kept(
     calm: list[list[T]], rough: list[list[T]], wanted: int, slice_s: float
 ) -> tuple[list[T], dict[str, Any]]:
-    is_disturbed = 2 * len(calm) < wanted
-    kept = calm + rough if is_disturbed else calm
+    is_rough = 2 * len(calm) < wanted
+    kept = calm + rough if is_rough else calm
     counts = {
         "seconds": len(kept) * slice_s, "slices": len(calm), "stolen_from": len(rough),
-        "is_disturbed": is_disturbed,
+        "is_disturbed": is_rough,
     }  # fmt: skip
     return [one for some in kept for one in some], counts

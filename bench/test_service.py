@@ -42,5 +42,7 @@ def test_service(
     row = benchmark.pedantic(service.measured, (name, trial, scale_results), rounds=1)
     benchmark.extra_info.update({key: value for key, value in row.items() if key != "machine"})
     assert row.get("is_right", True)
+    if row.get("is_disturbed"):
+        pytest.skip("the host stole from most of the time: remove the row and measure it again")
     if name in DUE and not smoke and (size == "1M" or name in EVERYWHERE):
         assert row["is_met"], f"{row['value']:.3g}; {row['what']} {row['due']:g}"

@@ -7,7 +7,7 @@ Knows nothing about sounds, search or derived files beyond the pointer to the cu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -28,10 +28,6 @@ class Catalogue(Ledger):
 
     Each method that writes is one transaction, durable when it returns.
     """
-
-    def on_commit(self, call: Callable[[], None]) -> None:
-        """Let `call` know of every transaction, once it is durable."""
-        self._db.on_commit = call
 
     def put(self, clips: Sequence[NewClip], amended: Sequence[Record] = ()) -> None:
         """Store clips, one whose key is there taking its place, and new facts of others."""

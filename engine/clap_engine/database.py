@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from clap_engine import storage
+from clap_engine import logwatch, storage
 from clap_engine.errors import ClapError, ClosedError, IntegrityError, LockedError
 from clap_engine.storage import StorageError
 
@@ -63,7 +63,7 @@ class Database:
         written beside it.
         """
         self._path = path
-        self.on_commit: Callable[[], None] = lambda: None
+        self._commits = logwatch.commits_to(logwatch.log_of(path))
         mode = "ro&immutable=1" if immutable else "ro" if read_only else "rwc" if create else "rw"
         with self._translated():
             self._connection = sqlite3.connect(
@@ -148,7 +148,7 @@ class Database:
             self.execute("BEGIN IMMEDIATE")
             yield
             self.execute("COMMIT")
-            self.on_commit()
+            self._commits.tell()
         except BaseException:
             self._roll_back()
             raise

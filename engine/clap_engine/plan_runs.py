@@ -51,13 +51,15 @@ class PlanRuns:
         )
 
     def lists_needed(self, view: View, made: Lists) -> Int64:
-        """[M, k]: how many lists must be read to meet each true window; 1 for the tail's."""
+        """[M, k]: how many lists must be read to meet each true window; 1 where there is none."""
         positions = self.truth.positions
-        inside = (positions >= 0) & (positions < len(view.base))
-        columns = np.where(inside, positions, 0)
-        if view.base.starts is not None:
-            columns = np.searchsorted(view.base.starts, columns, side="right") - 1
-        return np.where(inside, made.ranks(self._probes.vectors, columns), 1)
+        is_base = (positions >= 0) & (positions < len(view.base))
+        owners = made.owners(view.base.columns_at(np.where(is_base, positions, 0)))
+        if (listed := view.tail.listed) is not None:
+            is_tail = positions >= len(view.base)
+            at = view.tail.columns_at(np.where(is_tail, positions - len(view.base), 0))
+            owners = np.where(is_tail, listed.owners[at], owners)
+        return np.where(positions < 0, 1, made.ranks(self._probes.vectors, owners))
 
     def measured(self, view: View, plan: Plan) -> Trial:
         """Run the plan for the queries, one after the other, as a search does."""

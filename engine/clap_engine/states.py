@@ -25,7 +25,7 @@ from clap_engine.index import coarse, columns, generation
 from clap_engine.index.generation import PREFIX_DIM, Block, Generation
 from clap_engine.index.tail import Tail
 from clap_engine.index.view import View
-from clap_engine.logwatch import LogWatch
+from clap_engine.logwatch import LogWatch, log_of
 from clap_engine.records import Label, Rows, State, Tuning
 
 log = logging.getLogger("clap_engine")
@@ -64,7 +64,7 @@ class States:
         self._pointer = 0  # the generation under the view, as the truth numbers it
         self._proven: Generation | None = None
         self._version: int | None = None
-        self._watch = LogWatch(folder / f"{DATABASE}-wal")
+        self._watch = LogWatch(log_of(folder / DATABASE))
         self.is_led = False  # whether a thread brings it up to date, and searches don't
 
     def close(self) -> None:
@@ -113,10 +113,6 @@ class States:
             view.number, view.change, view.last_row, view.base, view.coarse, view.labels,
             view.lists,
         )  # fmt: skip
-
-    def tell(self) -> None:
-        """Something was committed by this process' writer: the next refresh shows it."""
-        self._watch.tell()
 
     @contextmanager
     def held(self) -> Iterator[View]:
@@ -270,7 +266,7 @@ class States:
     def _start(self, state: State, found: Generation | None) -> None:
         dim, before = self.identity.dim, self._view.tail
         self._view = View.of(found, dim, _prefix_dim(self.tuning, dim), self._by_clip)
-        self._tail = Tail(dim, self._view.prefix_dim, self._by_clip)
+        self._tail = Tail(dim, self._view.prefix_dim, self._by_clip, self._view.lists)
         if found is not None:
             self._carry(before)
         self._pointer = state.generation
@@ -294,6 +290,7 @@ class States:
         removed = self.reader.removed_after(self._view.change)
         for batch in columns.whole_clips(batches) if self._by_clip else batches:
             self._tail.append(batch)
+        self._tail.give_lists(is_all=self._version is None)
         self._view = self._view.later(state.change, state.last_row, self._tail.block(), removed)
         if self._view.rows != state.windows:
             error = IntegrityError(

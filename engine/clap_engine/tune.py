@@ -284,7 +284,8 @@ class _Tuner:
                 return
             self._graph_s -= cost_s
             made = generation.lists_of(base.vectors, base.starts)
-        view = replace(self._with_prefixes(scan.dims[0]), lists=made)
+        view = self._with_prefixes(scan.dims[0])
+        view = replace(view, lists=made, tail=view.tail.in_lists(made))
         needed = self._runs.lists_needed(view, made)
         for probes in _PROBES:
             if probes >= made.count:

@@ -71,7 +71,6 @@ class Writer:
                     with self._states.guard:  # it may have been migrated until now
                         self._states.reader.check_identity()
                     self._catalogue = Catalogue(self._folder / DATABASE, read_only=False)
-                    self._catalogue.on_commit(self._states.tell)
                 except BaseException:
                     self._lock.release()
                     raise

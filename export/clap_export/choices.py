@@ -1,6 +1,7 @@
-"""Questions with few answers, as the text side learns them beside captions.
+"""Questions with few answers, as both sides learn them beside captions.
 
-In:  broad words, the attributes of training clips; embeddings of clips and of one phrase an answer.
+In:  broad words, names of classes, the attributes of training clips; embeddings of clips and of one
+     phrase an answer.
 Out: `Choices`; the loss of choosing among the answers.
 Knows nothing about towers, anchors or steps.
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from torch import Tensor
@@ -20,8 +22,9 @@ from torch.nn import functional
 
 from clap_engine.arrays import Float32, Int64, l2_normalize
 from clap_export import minilm, sentences
-from clap_export.corpus import broad, captions
-from clap_export.heads import LADDER
+from clap_export.corpus import broad, captions, lexicon
+from clap_export.corpus.classes import CLASSES
+from clap_export.heads import LADDER, MAX_LOGIT_SCALE
 
 SEED = 1
 COMMON = 0.7  # share of what the answers of a question have in common that `centres` takes away
@@ -79,6 +82,25 @@ def of_clips(
     return tuple(found)
 
 
+def of_classes(clips: Sequence[broad.Attributes]) -> tuple[Choices, ...]:
+    """One question for each kind: which of its classes it is, by the phrases of training."""
+    found = []
+    for kind, names in CLASSES.items():
+        place = {name: number for number, name in enumerate(names)}
+        truths = [-1 if broad.is_scene(clip) else place.get(clip["class"], -1) for clip in clips]
+        found.append(Choices(f"which {kind}", *_said_of(kind), np.array(truths, np.int64)))
+    return tuple(found)
+
+
+@cache
+def _said_of(kind: str) -> tuple[Float32, Int64]:
+    """Sentence vectors of what the classes of a kind are called, class after class; the starts."""
+    phrases = [lexicon.load().known[name] for name in CLASSES[kind]]
+    said = [phrase for some in phrases for phrase in some]
+    vectors = sentences.embed(minilm.load(), said, bfloat16=True)
+    return vectors, np.cumsum([0, *map(len, phrases)])
+
+
 def numbered(asked: Sequence[Choices]) -> tuple[Float32, Int64]:
     """The phrases of all questions [P, H], and the answer of each [P], counted through."""
     firsts = np.cumsum([0, *map(len, asked)])
@@ -112,8 +134,9 @@ def loss(audio: Tensor, text: Tensor, truths: Tensor, logit_scale: Tensor) -> Te
     total = audio.new_zeros(())
     if not known.any():
         return total
+    scale = logit_scale.clamp(max=MAX_LOGIT_SCALE).exp()
     for dim in LADDER:
         a = functional.normalize(audio[known, :dim], dim=-1)
         t = functional.normalize(text[:, :dim], dim=-1)
-        total = total + functional.cross_entropy(logit_scale.exp() * a @ t.T, truths[known])
+        total = total + functional.cross_entropy(scale * a @ t.T, truths[known])
     return total / len(LADDER)

@@ -24,7 +24,7 @@ import numpy as np
 from clap_engine.arrays import Float32, l2_normalize
 from clap_export import anchors, choices, minilm, retrieval, sentences
 from clap_export.card_mini import DESCRIPTION, TRAINING_DATA
-from clap_export.corpus import captions, render
+from clap_export.corpus import broad, captions, render
 from clap_export.corpus import lexicon as words
 from clap_export.corpus.classes import KIND_OF
 from clap_export.graphs.text_graph import Anchors, TextHead
@@ -81,21 +81,23 @@ def finish(
     returns the figures."""
     lexicon, encoder = words.load(), minilm.load()
     head = np.ascontiguousarray(learner.text.linear.weight.detach().cpu().numpy().T)
+    data = prepare(corpus, plan, run)
+    rendered = {
+        "train": (data.log_mel, data.attributes),
+        **{split: render.load(corpus / split) for split in ("validation", "held_out")},
+    }
     splits = {}
-    for split in ("train", "validation", "held_out"):
-        log_mel, clips = render.load(corpus / split)
+    for split, (log_mel, clips) in rendered.items():
         splits[split] = (embed_clips(learner.audio, log_mel), clips)
         say(f"embedded {len(clips)} {split} clips")
-        if split == "train":
-            calibration = log_mel[:: max(1, len(log_mel) // CALIBRATION_WINDOWS)]
-    asked = choices.of_clips(encoder, splits["train"][1])
+    calibration = data.log_mel[:: max(1, len(data.log_mel) // CALIBRATION_WINDOWS)]
+    asked = [each for each in data.asked if each.name in broad.phrases()]
     centroids = np.concatenate(
         [class_centroids(lexicon, *splits["train"]), choices.centres(asked, splits["train"][0])]
     )
     keys = class_keys(encoder, lexicon, splits["train"][1], asked)
     scale = float(learner.text.logit_scale.detach().clamp(max=np.log(100.0)).exp())
     start = Anchors(keys, centroids, blend=0.3, tau=0.65)
-    data = prepare(corpus, plan, run)
     say("refining the text side against the finished tower")
     head, refined = refine(
         splits["train"][0], data.sentences, head, start, scale, refinement, asked

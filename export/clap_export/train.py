@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from clap_engine.arrays import Float32
-from clap_export import minilm, retrieval, sentences
+from clap_export import choices, minilm, retrieval, sentences
 from clap_export.augment import augment
+from clap_export.choices import Choices
 from clap_export.corpus import captions, render
 from clap_export.corpus import lexicon as words
 from clap_export.corpus.captions import ATTRIBUTE_FORMS
@@ -49,6 +50,7 @@ class Plan:
     captions_per_clip: int = 4
     sentence_noise: float = 0.05
     attribute_weight: float = 0.3
+    choices_weight: float = 0.5  # of the mean over all questions
     pairs: float = 0.1
     ema: float = 0.999
     seed: int = 0
@@ -58,13 +60,41 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Batch:
+    """What one step learns from.
+
+    The first `pairs` rows of `log_mel` [B, F, M] are two clips, half a window each; their captions
+    are the first 2 * pairs of `sentence` [B + pairs, 384]. `targets` and the truths of what is
+    `asked`, one sentence an answer [A, 384] and the right one [B - pairs], are of the others.
+    """
+
+    log_mel: Tensor
+    sentence: Tensor
+    targets: dict[str, Tensor]
+    asked: tuple[tuple[Tensor, Tensor], ...]
+    pairs: int
+
+    def to(self, device: torch.device) -> Batch:
+        """The same there."""
+        return Batch(
+            self.log_mel.to(device),
+            self.sentence.to(device),
+            {name: value.to(device) for name, value in self.targets.items()},
+            tuple((answers.to(device), truths.to(device)) for answers, truths in self.asked),
+            self.pairs,
+        )
+
+
+@dataclass(frozen=True)
 class Batchable:
-    """A split in memory: log-mels uint8 [N, F, M], captions [N, C, 384], attribute targets."""
+    """A split in memory: log-mels uint8 [N, F, M], captions [N, C, 384], attribute targets, and
+    questions that its clips answer."""
 
     log_mel: np.ndarray
     attributes: list[dict[str, str]]
     sentences: Float32
     targets: dict[str, np.ndarray]
+    asked: tuple[Choices, ...] = ()
 
     def lacks(self, names: frozenset[str]) -> np.ndarray:
         """bool [N]: the clips of which none of these attributes is told."""
@@ -118,21 +148,28 @@ class Learner(nn.Module):
         self.text = TextHead(dim=shape.dim)
         self.attributes = AttributeHeads(shape.hidden)
 
-    def loss(
-        self, log_mel: Tensor, sentence: Tensor, targets: dict[str, Tensor], pairs: int, plan: Plan
-    ) -> Tensor:
-        """The first `pairs` rows of log_mel are two clips, half a window each; their two captions
-        are the first 2 * pairs sentences. Each half must match its own caption: so frames learn
-        to speak for themselves."""
+    def loss(self, batch: Batch, plan: Plan) -> Tensor:
+        """Captions, attributes and questions; of two clips in one window each half must match its
+        own caption: so frames learn to speak for themselves."""
+        log_mel, pairs = batch.log_mel, batch.pairs
         hidden, weights = self.audio.features(log_mel)
         hidden, weights = hidden.float(), weights.float()
         frames = self.audio.head(hidden) * weights
         half = frames.shape[1] // 2
         first = torch.stack([frames[:pairs, :half].sum(1), frames[:pairs, half:].sum(1)], dim=1)
         embedding = torch.cat([first.flatten(0, 1), frames[pairs:].sum(1)])
-        loss = matryoshka_loss(embedding, self.text(sentence), self.text.logit_scale)
+        text = torch.split(
+            self.text(torch.cat([batch.sentence, *(answers for answers, _ in batch.asked)])),
+            [len(batch.sentence), *(len(answers) for answers, _ in batch.asked)],
+        )
+        scale = self.text.logit_scale
+        loss = matryoshka_loss(embedding, text[0], scale)
         mean = (hidden * weights).sum(1)[pairs:]
-        return loss + plan.attribute_weight * self.attributes.loss(mean, targets)
+        loss = loss + plan.attribute_weight * self.attributes.loss(mean, batch.targets)
+        for answers, (_, truths) in zip(text[1:], batch.asked, strict=True):
+            one = choices.loss(embedding[2 * pairs :], answers, truths, scale)
+            loss = loss + plan.choices_weight / len(batch.asked) * one
+        return loss
 
 
 def attribute_targets(clips: Sequence[dict[str, str]]) -> dict[str, np.ndarray]:
@@ -148,8 +185,9 @@ def attribute_targets(clips: Sequence[dict[str, str]]) -> dict[str, np.ndarray]:
 def prepare(
     corpus: Path, plan: Plan, cache: Path, progress: Callable[[int, int], None] | None = None
 ) -> Batchable:
-    """The training split, with `captions_per_clip` captions a clip as sentence vectors."""
-    log_mel, clips = render.load(corpus / "train")
+    """All training clips, with `captions_per_clip` captions a clip as sentence vectors, and what
+    may be asked of its clips."""
+    log_mel, clips = render.load_training(corpus)
     lexicon = words.load()
     rng = np.random.default_rng([plan.seed, 3])
     texts = [
@@ -168,7 +206,8 @@ def prepare(
         )
         np.save(path, vectors)
     shape = (len(clips), plan.captions_per_clip, -1)
-    return Batchable(log_mel, clips, vectors.reshape(shape), attribute_targets(clips))
+    asked = (*choices.of_clips(minilm.load(), clips), *choices.of_classes(clips))
+    return Batchable(log_mel, clips, vectors.reshape(shape), attribute_targets(clips), asked)
 
 
 def to_decibels(log_mel: np.ndarray) -> Tensor:
@@ -239,9 +278,7 @@ def cut(log_mel: np.ndarray, frames: int, rng: np.random.Generator) -> np.ndarra
     return log_mel[np.arange(count)[:, None], first[:, None] + np.arange(frames)]
 
 
-def batches(
-    data: Batchable, plan: Plan, step: int
-) -> tuple[Tensor, Tensor, dict[str, Tensor], int]:
+def batches(data: Batchable, plan: Plan, step: int) -> Batch:
     """Batch number `step`; it depends on the plan's seed and the step alone, so runs resume."""
     rng = np.random.default_rng([plan.seed, 4, step])
     _, frames, mels = data.log_mel.shape
@@ -260,15 +297,22 @@ def batches(
     log_mel = to_decibels(np.concatenate([halved, single]))
     order = np.concatenate([halves, rest])
     which = rng.integers(data.sentences.shape[1], size=len(order))
-    sentence = torch.from_numpy(data.sentences[order, which].astype(np.float32))
     generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
-    noise = torch.randn(sentence.shape, generator=generator)
-    sentence = functional.normalize(sentence + plan.sentence_noise * noise, dim=-1)
+
+    def noisy(vectors: Float32) -> Tensor:
+        sentence = torch.from_numpy(vectors.astype(np.float32))
+        noise = torch.randn(sentence.shape, generator=generator)
+        return functional.normalize(sentence + plan.sentence_noise * noise, dim=-1)
+
+    sentence = noisy(data.sentences[order, which])
+    asked = tuple(
+        (noisy(each.drawn(rng)), torch.from_numpy(each.truths[rest])) for each in data.asked
+    )
     in_order = torch.from_numpy(~np.isin(rest, data.single))
     whole = augment(log_mel[pairs:], generator, in_order)
     log_mel = torch.cat([log_mel[:pairs], whole])
     targets = {name: torch.from_numpy(values[rest]) for name, values in data.targets.items()}
-    return log_mel, sentence, targets, pairs
+    return Batch(log_mel, sentence, targets, asked, pairs)
 
 
 def learning_rate(plan: Plan, step: int, steps: int) -> float:
@@ -330,16 +374,10 @@ def train(
     for step in range(first, steps):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(plan, step, steps)
-        log_mel, sentence, targets, pairs = batches(data, plan, step)
+        batch = batches(data, plan, step).to(device)
         learner.train()
         with torch.autocast(device.type, torch.bfloat16):
-            loss = learner.loss(
-                log_mel.to(device),
-                sentence.to(device),
-                {name: value.to(device) for name, value in targets.items()},
-                pairs,
-                plan,
-            )
+            loss = learner.loss(batch, plan)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(learner.parameters(), 1.0)

@@ -17,7 +17,8 @@ from clap_engine.arrays import Float32, Int64, l2_normalize
 from clap_engine.collection import Collection
 from clap_engine.errors import ArrayError, ClosedError, RebuildWarning
 from clap_engine.index import coarse, generation, kmeans, list_files, lists, scan, vectors
-from clap_engine.index.lists import Lists
+from clap_engine.index.lists import Listed, Lists
+from clap_engine.index.tail import LISTED_AT_ONCE
 from clap_engine.records import NewClip, Tuning
 
 SPAN = np.array([[0.0, 5.0]])
@@ -188,7 +189,7 @@ def test_removed_columns_never_come_back_and_others_take_their_place(count: int)
 def test_more_lists_find_more_and_ranks_say_how_many_are_needed() -> None:
     made = lists_of(ROWS)
     truth = np.argsort(-(ASKED @ ROWS.T), axis=1)[:, :10]
-    needed, before = made.ranks(ASKED, truth), 0.0
+    needed, before = made.ranks(ASKED, made.owners(truth)), 0.0
     for probes in (1, 2, 4, 8, 16, 32):
         found = [np.isin(t, made.near(q, probes, 40)) for q, t in zip(ASKED, truth, strict=True)]
         recall, bound = np.mean(found), np.mean(needed <= probes)
@@ -196,6 +197,53 @@ def test_more_lists_find_more_and_ranks_say_how_many_are_needed() -> None:
         assert recall >= before
         before = float(recall)
     assert before >= 0.99
+
+
+@pytest.mark.parametrize("count", [1, 3, 63, 64, 200])
+def test_many_queries_have_the_products_that_one_has(library: str, count: int) -> None:
+    rng = np.random.default_rng(count)
+    queries, codes = (rng.integers(-127, 128, (n, 96)).astype(np.int8) for n in (count, 700))
+    found = scan.products(queries, codes)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, queries.astype(np.int64) @ codes.T.astype(np.int64))
+
+
+def test_columns_beside_the_lists_stand_where_a_query_for_them_looks_first(library: str) -> None:
+    made = lists_of(ROWS[:COUNT])
+    owners = made.owners_of(ROWS[COUNT:])
+    more = Listed(COUNT, owners, scan.coded(ROWS[COUNT:], made.units))
+    for at, row in enumerate(ROWS[COUNT:]):
+        assert COUNT + at in made.near(row, 1, 20, more=more)
+    assert (made.ranks(ROWS[COUNT:], owners[:, None]) == 1).all()
+
+
+@pytest.mark.parametrize(("share", "owned"), [(0.0, 0), (0.01, 300), (0.3, 200), (1.0, 299)])
+def test_columns_beside_the_lists_compete_and_hidden_ones_do_not(
+    library: str, share: float, owned: int
+) -> None:
+    made = lists_of(ROWS[:COUNT])
+    codes = scan.coded(ROWS[COUNT:], made.units)
+    more = Listed(COUNT, made.owners_of(ROWS[COUNT : COUNT + owned]), codes)
+    whole = lists.Lists(
+        made.units, made.centroids, np.concatenate([made.codes, more.codes]),
+        np.append(made.starts[:-1], COUNT + 300),
+        np.concatenate([made.columns, np.arange(COUNT, COUNT + 300, dtype=np.int32)]), made.reach,
+    )  # fmt: skip
+    rng = np.random.default_rng(4)
+    is_hidden = rng.random(300) < 0.4
+    inside = np.sort(rng.choice(COUNT, int(share * COUNT), replace=False))
+    part = made if share == 1.0 else made.only(inside)
+    left = np.concatenate([inside, COUNT + np.flatnonzero(~is_hidden)])
+    for query in ASKED[:10]:
+        for count in (1, 20, 500):
+            found = part.near(query, made.count, count, more=more, is_hidden=is_hidden)
+            np.testing.assert_array_equal(found, by_codes(whole, query, count, left))
+        some = part.near(query, 3, 20, is_part=True, more=more, is_hidden=is_hidden)
+        assert len(some) >= 20
+        assert np.isin(some, left).all()
+        assert (np.diff(some) > 0).all()
+    every = part.near(ASKED[0], 3, 10 * COUNT, more=more, is_hidden=is_hidden)
+    np.testing.assert_array_equal(every, left)
 
 
 def test_sixteen_threads_read_lists_as_one_does(library: str) -> None:
@@ -284,16 +332,63 @@ def test_lists_serve_with_a_tail_with_removals_and_with_filters(
     assert sounds.verify() == []
 
 
-def test_a_tail_is_shortlisted_by_its_own_length(sounds: Collection) -> None:
-    put(sounds, ROWS[COUNT:], first=COUNT)
+def shortlisted(sounds: Collection) -> tuple[planner.Plan, int]:
+    """The plan of a search, and how many its first stage gave."""
     result = sounds.search(ASKED[0], explain=True)
     assert result.explain is not None
     (ivf,) = (stage for stage in result.explain.stages if stage.name == "ivf")
-    plan, share = result.plan, math.sqrt(300 / (COUNT + 300))
-    from_tail = ivf.candidates_out - plan.shortlist
-    assert from_tail == math.ceil(plan.scan_shortlist * share) < plan.scan_shortlist / 3
+    return result.plan, ivf.candidates_out
+
+
+def finds_newer(sounds: Collection) -> None:
     newer = [sounds.search(row, k=1).hits[0].key for row in ROWS[COUNT:]]
     assert newer == [f"k{COUNT + i:06d}" for i in range(300)]
+
+
+def test_many_that_come_at_once_are_shortlisted_by_their_number(sounds: Collection) -> None:
+    put(sounds, ROWS[COUNT:], first=COUNT)
+    plan, found = shortlisted(sounds)
+    scanned = 300 - 2 * LISTED_AT_ONCE  # of which half have codes alone
+    from_tail = math.ceil(plan.scan_shortlist * math.sqrt(scanned / (COUNT + 300)))
+    assert found - plan.shortlist == from_tail < plan.scan_shortlist / 3
+    finds_newer(sounds)
+
+
+def test_a_tail_stands_in_the_lists_one_by_one_or_from_opening_on(
+    sounds: Collection, tmp_path: Path
+) -> None:
+    def is_listed(opened: Collection) -> bool:
+        plan, found = shortlisted(opened)
+        return bool(found == plan.shortlist)
+
+    for at in range(COUNT, COUNT + 100):
+        put(sounds, ROWS[at : at + 1], first=at)
+    assert is_listed(sounds)
+    put(sounds, ROWS[COUNT + 100 :], first=COUNT + 100)
+    assert sounds.info()["tail_rows"] == 300
+    assert not is_listed(sounds)
+    with Collection.open(tmp_path / "x.clap", embedder=FakeEmbedder(), read_only=True) as opened:
+        assert is_listed(opened)
+        finds_newer(opened)
+        assert recall(opened) >= 0.95
+        before = [opened.search(query).hits for query in ASKED]
+        for i in range(COUNT, COUNT + 300, 3):
+            sounds.remove(f"k{i:06d}")
+        opened.refresh()
+        assert is_listed(opened)
+        keys = {hit.key for query in ASKED for hit in opened.search(query).hits}
+        assert not keys & {f"k{i:06d}" for i in range(COUNT, COUNT + 300, 3)}
+        assert keys & {hit.key for hits in before for hit in hits} - {
+            f"k{i:06d}" for i in range(COUNT)
+        }
+        for least in (99, 97, 90, 50, 10, 0):
+            assert recall(opened, {"rest": {">=": least}}) >= 0.95
+    for _ in range(20):  # each commit gives lists to some more
+        put(sounds, ROWS[:1], first=9000)
+        sounds.search(ASKED[0])
+    assert is_listed(sounds)
+    finds = {hit.key for row in ROWS[COUNT + 1 :: 3] for hit in sounds.search(row, k=1).hits}
+    assert finds == {f"k{i:06d}" for i in range(COUNT + 1, COUNT + 300, 3)}
 
 
 def test_ties_come_by_key(tmp_path: Path) -> None:

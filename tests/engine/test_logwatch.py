@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +15,7 @@ from fake_embedder import FakeEmbedder, power_law, sound_of
 from clap_engine import logwatch
 from clap_engine.catalogue import Catalogue
 from clap_engine.collection import Collection
-from clap_engine.logwatch import LogWatch
+from clap_engine.logwatch import Commits, LogWatch, commits_to
 
 ROWS = power_law(40, seed=1)
 OLD_S = time.time() - 100
@@ -34,12 +36,16 @@ def sounds(tmp_path: Path) -> Iterator[Collection]:
         yield opened
 
 
-def test_a_log_that_looks_alike_is_quiet_until_something_is_told(log: Path) -> None:
+@pytest.mark.parametrize("in_a_row", [0, 8])
+def test_a_log_that_looks_alike_is_quiet_until_something_is_told(
+    log: Path, monkeypatch: pytest.MonkeyPatch, in_a_row: int
+) -> None:
+    monkeypatch.setattr(logwatch, "IN_A_ROW", in_a_row)
     watch = LogWatch(log)
     assert not watch.is_quiet()
     watch.keep(watch.look())
     assert watch.is_quiet()
-    watch.tell()
+    commits_to(log).tell()
     assert not watch.is_quiet()
 
 
@@ -59,7 +65,7 @@ def test_what_is_told_between_a_look_and_its_keeping_is_not_lost(log: Path) -> N
     """A commit between them would have gone unseen: its log looks as it did."""
     watch = LogWatch(log)
     look = watch.look()
-    watch.tell()
+    commits_to(log).tell()
     watch.keep(look)
     assert not watch.is_quiet()
 
@@ -70,6 +76,38 @@ def test_a_log_that_was_just_written_to_is_not_trusted(log: Path) -> None:
     watch = LogWatch(log)
     watch.keep(watch.look())
     assert not watch.is_quiet()
+
+
+@pytest.mark.parametrize("just_written", [False, True])
+def test_a_stream_of_commits_is_looked_at_now_and_then(
+    log: Path, monkeypatch: pytest.MonkeyPatch, just_written: bool
+) -> None:
+    """Some at once, then one each 25 ms; after a rest some at once again."""
+    now_s, number = time.monotonic(), 0
+    monkeypatch.setattr(time, "monotonic", lambda: now_s)
+    watch = LogWatch(log)
+    assert 0 < logwatch.EACH_S < logwatch.ASK_S <= 0.05
+
+    def seen(commits: int, apart_s: float) -> int:
+        nonlocal now_s, number
+        found = 0
+        for _ in range(commits):
+            now_s, number = now_s + apart_s, number + 1
+            written_s = time.time() if just_written else OLD_S
+            os.utime(log, (written_s, written_s + 1e-3 * number))
+            if not watch.is_quiet():
+                watch.keep(watch.look())
+                found += 1
+        return found
+
+    assert seen(4, 0.001) == 4
+    assert seen(200, 0.001) == pytest.approx(4 + 0.2 / logwatch.EACH_S, abs=1)
+    assert seen(100, 0.01) == pytest.approx(1.0 / logwatch.EACH_S, abs=2)
+    now_s += 1.0
+    assert seen(logwatch.IN_A_ROW, 0.001) == logwatch.IN_A_ROW
+    assert seen(1, 0.0) == 0
+    now_s += 1.01 * logwatch.EACH_S
+    assert seen(1, 0.0) == 1
 
 
 def test_the_truth_is_asked_again_after_a_while(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,8 +145,56 @@ def test_own_commits_show_at_once_however_alike_the_log(
     assert sounds.search(ROWS[30], k=1).hits[0].metadata == {"new": 1}
 
 
-def test_others_see_a_commit_within_100_ms_of_it(sounds: Collection) -> None:
-    """Another handle, which nobody tells: after twice the time that a look may stand."""
+def test_another_handle_in_the_process_sees_commits_at_once(
+    sounds: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However it is named, with a log that never seems to change and nobody looks at."""
+    monkeypatch.setattr(logwatch, "ASK_S", 60.0)
+    monkeypatch.setattr(logwatch, "IN_A_ROW", 0)
+    monkeypatch.setattr(logwatch, "_stamp", lambda log: (0, 0))
+    (tmp_path / "link").symlink_to(sounds.path)
+    with Collection.open(tmp_path / "link", embedder=FakeEmbedder(), read_only=True) as other:
+        for i in range(20, 40):
+            other.search(ROWS[0])
+            sounds.add([sound_of(ROWS[i])], keys=[str(i)])
+            assert other.search(ROWS[i], k=1).hits[0].key == str(i)
+
+
+def test_logs_are_told_apart_and_forgotten(tmp_path: Path) -> None:
+    kept = len(logwatch._commits)
+    one, other = LogWatch(tmp_path / "one"), LogWatch(tmp_path / "other")
+    for watch in (one, other):
+        watch.keep(watch.look())
+    commits_to(tmp_path / "one").tell()
+    assert (one.is_quiet(), other.is_quiet()) == (False, True)
+    del one, other, watch
+    gc.collect()
+    assert len(logwatch._commits) == kept
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork() here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_while_a_log_is_looked_up_does_not_hang(tmp_path: Path) -> None:
+    with logwatch._guard:
+        child = os.fork()
+        if child == 0:
+            commits_to(tmp_path / "log").tell()
+            os._exit(7)
+    end_s = time.monotonic() + 20
+    while not (found := os.waitpid(child, os.WNOHANG))[0] and time.monotonic() < end_s:
+        time.sleep(0.01)
+    if not found[0]:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert found[0] == child
+    assert os.waitstatus_to_exitcode(found[1]) == 7
+
+
+def test_others_see_a_commit_within_100_ms_of_it(
+    sounds: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those in another process, whom nobody tells: after twice the time that a look may stand."""
+    monkeypatch.setattr(Commits, "tell", lambda self: None)
     with Collection.open(sounds.path, embedder=FakeEmbedder(), read_only=True) as other:
         other.search(ROWS[0])
         for i in range(20, 26):

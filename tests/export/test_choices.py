@@ -10,6 +10,7 @@ from clap_engine.arrays import Float32, l2_normalize
 from clap_export import choices, finish, minilm
 from clap_export.choices import Choices
 from clap_export.corpus import broad, lexicon
+from clap_export.corpus.classes import CLASSES
 from clap_export.exam_tasks import MODES, SOURCES, TEMPI
 from clap_export.graphs.text_graph import Anchors
 from clap_export.refine import Refinement, refine
@@ -61,6 +62,22 @@ def test_choices_of_clips() -> None:
     assert np.unique(owners).tolist() == list(range(sum(map(len, asked.values()))))
     centres = choices.centres(list(asked.values()), np.eye(2, 512, dtype=np.float32))
     assert np.allclose(np.linalg.norm(centres, axis=1), 1, atol=1e-5)
+
+
+def test_choices_of_classes() -> None:
+    scene = {**OWL, "then": "rain"}
+    words = lexicon.load()
+    asked = choices.of_classes([OWL, VIOLIN, scene])
+    assert [each.name for each in asked] == [f"which {kind}" for kind in CLASSES]
+    for each, names in zip(asked, CLASSES.values(), strict=True):
+        assert len(each) == len(names)
+        assert np.diff(each.starts).tolist() == [len(words.known[name]) for name in names]
+    effects, instruments = (
+        next(each for each in asked if each.name == f"which {kind}")
+        for kind in ("effect", "instrument")
+    )
+    assert effects.truths.tolist() == [CLASSES["effect"].index("owl"), -1, -1]
+    assert instruments.truths.tolist() == [-1, CLASSES["instrument"].index("violin"), -1]
 
 
 def test_the_loss_is_that_of_choosing() -> None:

@@ -14,6 +14,7 @@ from clap_export.corpus.classes import CLASSES, KIND_OF
 from clap_export.corpus.draw import Draw
 from clap_export.corpus.fonts import Font
 from clap_export.corpus.synth import DRUM_CHANNEL, RATE_HZ, Note, Playing
+from clap_export.exam_tasks import PATTERNS
 
 pytestmark = pytest.mark.export
 
@@ -254,6 +255,7 @@ def test_the_other_splits_are_what_they_say() -> None:
     assert {KIND_OF[name] for name in render.schedule(400, 0, "another_font")} == set(render.MUSIC)
     unseen = sources.unseen_generators()
     assert set(render.schedule(400, 0, "unseen_generator")) == set(unseen)
+    assert set(render.schedule(400, 0, "grooves")) == set(PATTERNS)
     assert render.split_sources("held_out", FOLDER, fonts.TRAINING).fonts == (fonts.HELD_OUT,)
     assert render.split_sources("another_font", FOLDER, fonts.TRAINING).fonts == (fonts.ANOTHER,)
     assert render.split_sources("unseen_generator", FOLDER).generators == "unseen"

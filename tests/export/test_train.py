@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from clap_engine.arrays import l2_normalize
 from clap_engine.session import GraphSession
 from clap_export import anchors, augment, finish, minilm, train
 from clap_export.card_mini import training_card
-from clap_export.corpus import lexicon
+from clap_export.choices import Choices
+from clap_export.corpus import lexicon, render
 from clap_export.corpus.classes import KIND_OF
 from clap_export.graphs import text_graph
 from clap_export.graphs.text_graph import Anchors
@@ -78,13 +80,24 @@ def test_a_stopped_run_resumes_to_the_weights_of_one_that_was_not(
 
 def test_half_windows_come_first_and_hold_the_loudest_frame(corpus: Path, tmp_path: Path) -> None:
     data = train.prepare(corpus, PLAN, tmp_path)
-    frames = [train.batches(data, PLAN, step)[0].shape[1] for step in range(6)]
+    frames = [train.batches(data, PLAN, step).log_mel.shape[1] for step in range(6)]
     assert frames == [64, 64, 64, 128, 128, 128]
     log_mel = np.zeros((200, 128, 64), np.uint8)
     log_mel[np.arange(200), np.arange(200) % 128, 5] = 9
     parts = train.cut(log_mel, 64, np.random.default_rng(0))
     assert parts.shape == (200, 64, 64)
     assert (parts.sum(axis=(1, 2)) == 9).all()
+
+
+def test_more_grooves_are_learnt_from_where_they_are(corpus: Path, tmp_path: Path) -> None:
+    root = tmp_path / "corpus"
+    shutil.copytree(corpus, root)
+    assert len(render.load_training(root)[1]) == 64
+    write_split(root / "grooves", 16, 7)
+    log_mel, clips = render.load_training(root)
+    assert log_mel.shape[0] == len(clips) == 80
+    assert np.array_equal(log_mel[64:], render.load(root / "grooves")[0])
+    assert np.array_equal(train.prepare(root, PLAN, tmp_path).log_mel, log_mel)
 
 
 def test_a_run_goes_on_from_weights(corpus: Path) -> None:
@@ -233,12 +246,50 @@ def test_batches_depend_on_seed_and_step_alone(corpus: Path, tmp_path: Path) -> 
     data = train.prepare(corpus, PLAN, tmp_path)
     first = train.batches(data, PLAN, 3)
     again = train.batches(data, PLAN, 3)
-    assert torch.equal(first[0], again[0])
-    assert torch.equal(first[1], again[1])
-    assert not torch.equal(first[0], train.batches(data, PLAN, 4)[0])
+    assert torch.equal(first.log_mel, again.log_mel)
+    assert torch.equal(first.sentence, again.sentence)
+    for one, other in zip(first.asked, again.asked, strict=True):
+        assert all(map(torch.equal, one, other))
+    assert not torch.equal(first.log_mel, train.batches(data, PLAN, 4).log_mel)
     # Two half clips a pair: one row of log-mels less than captions for each.
-    assert len(first[1]) == PLAN.batch
-    assert len(first[0]) == PLAN.batch - first[3]
+    assert len(first.sentence) == PLAN.batch
+    assert len(first.log_mel) == PLAN.batch - first.pairs
+    singles = PLAN.batch - 2 * first.pairs
+    assert {len(truths) for _, truths in first.asked} == {singles}
+    assert {len(values) for values in first.targets.values()} == {singles}
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_the_tower_learns_what_captions_do_not_say(
+    corpus: Path, tmp_path: Path, weight: float
+) -> None:
+    """Loud bands above or below, with the same captions: only a question tells them apart."""
+    data = train.prepare(corpus, PLAN, tmp_path)
+    rng = np.random.default_rng(1)
+    side = np.arange(256) % 2
+    log_mel = rng.integers(0, 60, (256, 128, 64))
+    log_mel[side == 0, :, :32] += 150
+    log_mel[side == 1, :, 32:] += 150
+    answers = Choices("side", np.eye(2, 384, dtype=np.float32), np.arange(3), side.astype(np.int64))
+    told = replace(
+        data, log_mel=log_mel.astype(np.uint8), attributes=[{}] * 256, asked=(answers,),
+        sentences=np.repeat(data.sentences[:1], 256, axis=0),
+        targets={name: np.full(256, -1) for name in data.targets},
+    )  # fmt: skip
+    plan = replace(PLAN, choices_weight=weight, samples=16 * 120)
+    torch.manual_seed(0)
+    learner = train.Learner(plan.shape)
+    optimizer = torch.optim.AdamW(learner.parameters(), lr=3e-3)
+    for step in range(120):
+        loss = learner.loss(train.batches(told, plan, step), plan)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    audio = train.embed_clips(learner.audio, told.log_mel)
+    with torch.inference_mode():
+        text = learner.text(torch.eye(2, 384)).numpy()
+    right = float(((audio @ text.T).argmax(axis=1) == side).mean())
+    assert right > 0.95 if weight else right < 0.8
 
 
 def test_the_averaged_weights_follow_the_learner() -> None:

@@ -24,9 +24,9 @@ import numpy as np
 from clap_engine import storage
 from clap_engine.arrays import Float16, Float32, Float64, Int64, l2_normalize
 from clap_engine.errors import ClapError, IntegrityError
-from clap_engine.index import coarse, columns, labels, list_files, lists, vectors
+from clap_engine.index import coarse, columns, labels, list_files, lists, scan, vectors
 from clap_engine.index.labels import Labels
-from clap_engine.index.lists import Lists
+from clap_engine.index.lists import Listed, Lists
 from clap_engine.index.mapping import mapped
 from clap_engine.records import Label, Rows
 from clap_engine.storage import FileDigest
@@ -59,6 +59,7 @@ class Block:
     clips: Int64  # [N], never falling: a clip's windows are stored together
     spans: Float64  # [N, 2], seconds
     starts: Int64 | None = None  # [C + 1]: where each column's rows begin; None: C is N
+    listed: Listed | None = None  # of the first columns of a tail, where its generation has lists
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -75,11 +76,17 @@ class Block:
         first: Int64 = self.starts[chosen]
         return columns.runs(first, self.starts[chosen + 1] - first)
 
+    def columns_at(self, positions: Int64) -> Int64:
+        """The column that leads to each of these positions, in any order and shape."""
+        if self.starts is None:
+            return positions
+        return np.asarray(np.searchsorted(self.starts, positions, side="right") - 1, np.int64)
+
     def columns_of(self, positions: Int64) -> Int64:
         """The columns, ascending, each once, that lead to these ascending positions."""
         if self.starts is None or not len(positions):
             return positions
-        found: Int64 = np.searchsorted(self.starts, positions, side="right") - 1
+        found = self.columns_at(positions)
         is_new = np.concatenate([[True], found[1:] != found[:-1]])
         return np.asarray(found[is_new], np.int64)
 
@@ -89,6 +96,15 @@ class Block:
             return replace(self, prefixes=vectors.prefixes(self.vectors, dim))
         made = columns.means(self.vectors, self.starts, dim)
         return replace(self, prefixes=np.ascontiguousarray(made.T))
+
+    def in_lists(self, lists: Lists) -> Block:
+        """The same rows, as a tail of what these lists hold."""
+        parts = prefix_parts(self.vectors, self.starts, self.vectors.shape[1])
+        found = [(lists.owners_of(part), scan.coded(part, lists.units)) for part in parts]
+        if not found:
+            return replace(self, listed=None)
+        owners, codes = (np.concatenate(some) for some in zip(*found, strict=True))
+        return replace(self, listed=Listed(len(lists), owners, codes))
 
     @property
     def prefix_dim(self) -> int:

@@ -45,6 +45,20 @@ COPIED_SHARE = 1 / 32
 
 
 @dataclass(frozen=True)
+class Listed:
+    """Columns that lie elsewhere, numbered from `first` on, each with the list that it would stand
+    in; those at the end that have none yet belong to all lists."""
+
+    first: int
+    owners: Int64  # [C'], C' <= C
+    codes: Int8  # [C, D]
+
+    def __len__(self) -> int:
+        """C."""
+        return len(self.codes)
+
+
+@dataclass(frozen=True)
 class Lists:
     """Immutable; `near` may run in many threads. Slots count columns list after list.
 
@@ -93,33 +107,71 @@ class Lists:
         *,
         is_dead: npt.NDArray[np.bool_] | None = None,
         is_part: bool = False,
+        more: Listed | None = None,
+        is_hidden: npt.NDArray[np.bool_] | None = None,
     ) -> Int64:
         """[D] -> columns, ascending, of the `count` best in `probes` lists, and of those that tie.
 
         More lists are read where these hold fewer than `count`, and where only some columns are
         left of each (`is_part`), until as many columns are read. `is_dead` [C] marks columns that
-        were removed. Fewer are found only where there are no more.
+        were removed. Those of `more` that would stand in the lists that are read compete, but for
+        those that `is_hidden` marks. Fewer are found only where there are no more.
         """
         asked = Scan(scan.weighed(query, self.units))
         ranks = asked.of(self.centroids)
         least = max(count, math.ceil(probes * self.reach)) if is_part else count
         while True:
-            slots, scores = self._read(asked, self._chosen(ranks, probes, least))
+            chosen = self._chosen(ranks, probes, least)
+            slots, scores = self._read(asked, chosen)
             if is_dead is not None:
                 scores[is_dead[self.columns[slots(np.arange(len(scores)))]]] = -np.inf
+            own, others = len(scores), np.zeros(0, np.int64)
+            if more is not None:
+                others = self._owned(more, chosen, is_hidden)
+                scores = np.concatenate([scores, asked.of(np.take(more.codes, others, axis=0))])
             best = flat.best(scores, count)
-            if len(best) >= count or len(scores) == len(self):
-                return np.sort(self.columns[slots(best)]).astype(np.int64)
+            if len(best) >= count or chosen is None or len(chosen) == self.count:
+                split = int(np.searchsorted(best, own))
+                found = np.sort(self.columns[slots(best[:split])]).astype(np.int64)
+                if more is None:
+                    return found
+                return np.concatenate([found, others[best[split:] - own] + more.first])
             probes, least = 2 * probes, 2 * least
 
-    def ranks(self, queries: Float32, chosen: Int64) -> Int64:
-        """Queries [M, D] and columns [M, k] -> how many lists each query must read for each."""
-        owner = np.searchsorted(self.starts, self._slot_of[chosen], side="right") - 1
-        found = np.empty(chosen.shape, np.int64)
+    def owners_of(self, rows: Float32) -> Int64:
+        """Unit rows [n, D] -> the list [n] in which each would stand."""
+        owners = np.empty(len(rows), np.int64)
+        for first in range(0, len(rows), _AT_ONCE):
+            some = slice(first, first + _AT_ONCE)
+            weighed = scan.weighed(rows[some], self.units)
+            owners[some] = scan.products(weighed, self.centroids).argmax(axis=1)
+        return owners
+
+    def owners(self, chosen: Int64) -> Int64:
+        """The lists in which these columns stand."""
+        found = np.searchsorted(self.starts, self._slot_of[chosen], side="right") - 1
+        return np.asarray(found, np.int64)
+
+    def ranks(self, queries: Float32, owners: Int64) -> Int64:
+        """Queries [M, D] and lists [M, k] -> how many each query must read to come to each."""
+        found = np.empty(owners.shape, np.int64)
         for at, query in enumerate(queries):
             ranks = Scan(scan.weighed(query, self.units)).of(self.centroids)
-            found[at] = (ranks >= ranks[owner[at]][:, None]).sum(axis=1)
+            found[at] = (ranks >= ranks[owners[at]][:, None]).sum(axis=1)
         return found
+
+    def _owned(
+        self, more: Listed, chosen: Int64 | None, is_hidden: npt.NDArray[np.bool_] | None
+    ) -> Int64:
+        """Which of `more` belong to the lists `chosen`, ascending."""
+        is_read = np.ones(len(more), np.bool_)
+        if chosen is not None:
+            is_chosen = np.zeros(self.count, np.bool_)
+            is_chosen[chosen] = True
+            is_read[: len(more.owners)] = is_chosen[more.owners]
+        if is_hidden is not None:
+            is_read &= ~is_hidden
+        return np.flatnonzero(is_read)
 
     def _chosen(self, ranks: Float32, probes: int, least: int) -> Int64 | None:
         """The numbers of the lists to read, ascending; None for all."""

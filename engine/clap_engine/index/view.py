@@ -129,11 +129,12 @@ class View:
     @cached_property
     def _is_dead(self) -> npt.NDArray[np.bool_] | None:
         """[C]: which of the generation's columns were removed; None where none was."""
-        if not len(self.base_dead):
-            return None
-        is_dead = np.zeros(self.base.columns, np.bool_)
-        is_dead[self._base_dead_columns] = True
-        return is_dead
+        return _marked(self.base.columns, self._base_dead_columns)
+
+    @cached_property
+    def _is_dead_tail(self) -> npt.NDArray[np.bool_] | None:
+        """[C]: the same of the tail's."""
+        return _marked(self.tail.columns, self._tail_dead_columns)
 
     @property
     def stale(self) -> int:
@@ -192,15 +193,19 @@ class View:
     ) -> Int64:
         """[D] -> columns, ascending, of the `count` best of `probes` lists, see Lists.near.
 
-        `scan_shortlist` of the tail join them.
+        The tail's compete where they have codes; `scan_shortlist` of its others join them.
         """
-        if allowed is None:
-            near = lists.near(vector, probes, count, is_dead=self._is_dead)
-        elif len(some := allowed.base.lists(lists)):
-            near = some.near(vector, probes, count, is_part=True)
-        else:
-            near = _NONE
-        return self._with_tail(near, vector, scan_shortlist or count, allowed)
+        some, is_dead = lists, self._is_dead
+        if allowed is not None:
+            some, is_dead = allowed.base.lists(lists), None
+        more = self.tail.listed
+        first = 0 if more is None else len(more)
+        hidden = self._hidden_of_tail(allowed)
+        near = some.near(
+            vector, probes, count, is_dead=is_dead, is_part=allowed is not None, more=more,
+            is_hidden=None if hidden is None else hidden[:first],
+        )  # fmt: skip
+        return self._with_tail(near, vector, scan_shortlist or count, allowed, first)
 
     def shortlists(
         self, prefixes: Float32, count: int, allowed: Allowed | None = None
@@ -344,27 +349,42 @@ class View:
         return np.asarray(np.sort(near), np.int64) if len(near) >= count else None
 
     def _with_tail(
-        self, found: Int64, vector: Float32, count: int, allowed: Allowed | None
+        self, found: Int64, vector: Float32, count: int, allowed: Allowed | None, first: int = 0
     ) -> Int64:
-        """The generation's columns, and the nearest of the tail's.
+        """The columns found, and the nearest of the tail's from `first` on.
 
         `count` is what a scan of all columns keeps; what must be kept of a part goes with its
         square root (planner.tuned). No fewer than were found, which is what is wanted of all.
         """
-        if not self.tail.columns:
+        rest = self.tail.columns - first
+        if not rest:
             return found
-        share = math.sqrt(self.tail.columns / (self.base.columns + self.tail.columns))
+        share = math.sqrt(rest / (self.base.columns + self.tail.columns))
         count = min(count, max(len(found), math.ceil(count * share)))
-        tail = flat.best(self._tail_scores(vector, allowed), count)
+        tail = flat.best(self._tail_scores(vector, allowed, first), count) + first
         return np.asarray(np.concatenate([found, tail + self.base.columns]), np.int64)
 
-    def _tail_scores(self, vector: Float32, allowed: Allowed | None) -> Float32:
-        """[C]: of the tail's prefixes; -inf where one was removed or is not allowed."""
+    def _tail_scores(self, vector: Float32, allowed: Allowed | None, first: int = 0) -> Float32:
+        """[C - first]: of the tail's prefixes; -inf where one was removed or is not allowed."""
         prefix = l2_normalize(vector[: self.prefix_dim])
-        scores = self._scan(self.tail, self._tail_dead_columns, prefix)
-        if allowed is not None:
-            scores[allowed.tail.hidden] = -np.inf
+        scores = flat.scan(self.tail.prefixes[:, first:], prefix)
+        hidden = self._hidden_of_tail(allowed)
+        if hidden is not None:
+            scores[hidden[first:]] = -np.inf
         return scores
+
+    def _hidden_of_tail(self, allowed: Allowed | None) -> npt.NDArray[np.bool_] | None:
+        """[C]: which of the tail's columns were removed, or are not allowed; None where none is."""
+        return self._is_dead_tail if allowed is None else allowed.tail.hidden
+
+
+def _marked(count: int, chosen: Int64) -> npt.NDArray[np.bool_] | None:
+    """[count]: True for the chosen; None where none is."""
+    if not len(chosen):
+        return None
+    is_chosen = np.zeros(count, np.bool_)
+    is_chosen[chosen] = True
+    return is_chosen
 
 
 def _joined(some: Int64, more: Int64) -> Int64:

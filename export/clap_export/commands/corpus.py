@@ -1,8 +1,8 @@
 """`clap-export corpus`: renders the training, validation and held-out clips.
 
 In:  the command line.
-Out: `DIR/{train,validation,held_out,another_font,unseen_generator}/*.npz`; chunks that are already
-     there are kept.
+Out: `DIR/{train,validation,held_out,another_font,unseen_generator,grooves}/*.npz`; chunks that are
+     already there are kept.
 Knows nothing about sounds: `clap_export.corpus.render` makes them.
 """
 
@@ -36,6 +36,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("work/corpus"), help="%(default)s")
     parser.add_argument("--clips", type=int, default=61_440, help="training clips (%(default)s)")
     parser.add_argument(
+        "--grooves", type=int, default=6_000, help="training clips of drum patterns (%(default)s)"
+    )
+    parser.add_argument(
         "--gallery", type=int, default=1_000, help="clips of each other split (%(default)s)"
     )
     parser.add_argument("--seed", type=int, default=0)
@@ -62,7 +65,7 @@ def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
         return 0
     fonts.check(fonts.ALL, folder)
     for split in args.splits or ("validation", "held_out", "another_font", *LAST):
-        count = args.clips if split == "train" else args.gallery
+        count = {"train": args.clips, "grooves": args.grooves}.get(split, args.gallery)
         if split == "unseen_generator" and not sources.unseen_generators():
             continue
         began = time.monotonic()
@@ -78,4 +81,4 @@ def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
     return 0
 
 
-LAST = ("unseen_generator", "train")
+LAST = ("unseen_generator", "grooves", "train")

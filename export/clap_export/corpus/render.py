@@ -28,11 +28,22 @@ from clap_export.corpus import layers, recorded, room, sources, voices
 from clap_export.corpus.classes import CLASSES, KINDS, SHARES
 from clap_export.corpus.draw import Draw
 from clap_export.corpus.fonts import Font
+from clap_export.corpus.grooves import GROOVES
 from clap_export.corpus.sources import SAMPLED_EFFECTS, Sources
 from clap_export.corpus.synth import Synth
 from clap_export.frontend import CLAP_MINI_FRONT_END, make_frontend_npz
 
-__all__ = ["SAMPLED_EFFECTS", "SPLITS", "Clip", "Job", "load", "render", "render_clip", "schedule"]
+__all__ = [
+    "SAMPLED_EFFECTS",
+    "SPLITS",
+    "Clip",
+    "Job",
+    "load",
+    "load_training",
+    "render",
+    "render_clip",
+    "schedule",
+]
 
 CHUNK = 256
 TRAINING_BLOCK = 36_000
@@ -40,7 +51,9 @@ TRAINING_BLOCK = 36_000
 DB_STEP = 80.0 / 255.0
 # `held_out` has its own font, voices and parameter bands; `another_font` plays all music through
 # one more font, `unseen_generator` makes every effect in a way that training never heard.
-SPLITS = ("train", "validation", "held_out", "another_font", "unseen_generator")
+# `grooves` are more drum patterns for training: of all kinds of clips one hears least of these.
+SPLITS = ("train", "validation", "held_out", "another_font", "unseen_generator", "grooves")
+TRAINING = ("train", "grooves")
 HELD_OUT_SPLITS = frozenset({"held_out", "another_font"})
 RECORDED_SPLITS = frozenset({"train", "validation"})
 # Clips with two sounds, by split, of the kinds that have room for a second one.
@@ -70,6 +83,8 @@ def schedule(count: int, seed: int, split: str) -> list[str]:
     if split == "unseen_generator":
         names = sorted(sources.unseen_generators())
         return [names[i % len(names)] for i in range(count)] if names else []
+    if split == "grooves":
+        return [tuple(GROOVES)[i % len(GROOVES)] for i in range(count)]
     shares = {k: v for k, v in SHARES.items() if split != "another_font" or k in MUSIC}
     total = sum(shares.values())
     block = TRAINING_BLOCK if split == "train" else count
@@ -263,3 +278,10 @@ def load(folder: Path) -> tuple[np.ndarray, list[dict[str, str]]]:
             lines = chunk["attributes"].tobytes().decode().split("\n")
         attributes += [json.loads(line) for line in lines]
     return np.concatenate(mels), attributes
+
+
+def load_training(corpus: Path) -> tuple[np.ndarray, list[dict[str, str]]]:
+    """What `load` gives of all splits that training reads, as far as they are there."""
+    parts = [load(corpus / "train")]
+    parts += [load(corpus / name) for name in TRAINING[1:] if any((corpus / name).glob("*.npz"))]
+    return np.concatenate([mels for mels, _ in parts]), [c for _, clips in parts for c in clips]
