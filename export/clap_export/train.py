@@ -259,6 +259,7 @@ def begin(plan: Plan, weights: Weights | None) -> Learner:
     digest = "" if weights is None else weights.audio_digest
     if digest != plan.started_from:
         raise ValueError(f"the plan begins with weights {plan.started_from!r}, not {digest!r}")
+    torch.manual_seed(plan.seed)
     learner = Learner(plan.shape)
     if weights is not None:
         tower = weights.tower()
@@ -335,7 +336,6 @@ def train(
     """Trains (or resumes) until the plan's samples are seen; the averaged weights, or None when
     `stop_after_s` came first. `weights` are what a run with `plan.started_from` begins with."""
     torch.set_num_threads(plan.threads)
-    torch.manual_seed(plan.seed)
     out.mkdir(parents=True, exist_ok=True)
     data = prepare(corpus, plan, out, lambda done, n: report({"sentences": done, "of": n}))
     examiner = Examiner(corpus)
