@@ -147,7 +147,9 @@ below. `clap-engine evaluate` gives any bundle's figures on a copy of these sets
 
 
 def _data(facts: Mapping[str, Any]) -> str:
-    began = ", begun with earlier weights of this project and deepened" if facts["goes_on"] else ""
+    began = ", begun with earlier weights of this project" if facts["goes_on"] else ""
+    if facts.get("kept"):
+        began += f", which are {100 * facts['kept']:.0f} % of the mean that ships"
     return (
         "## Training\n\n"
         f"{facts['classes']} classes, {facts['phrases']:,} phrases with {facts['vocabulary']:,} "

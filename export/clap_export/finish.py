@@ -169,6 +169,7 @@ def finish(
         "classes": len(lexicon.known),
         "machine": f"{platform.machine()}, {plan.threads} threads of a {plan.device.upper()}",
         "goes_on": bool(plan.started_from),
+        "kept": plan.kept,
     }
     scalars = {
         "tower": asdict(learner.audio.shape),

@@ -34,6 +34,8 @@ from clap_export.tower import AudioTower, TowerShape, deepened
 from clap_export.weights import Weights
 
 PROGRESS_STEPS = 50
+# Of a plan, by a run that resumes.
+MAY_CHANGE = ("threads", "device", "kept")
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Plan:
     learning_rate: float = 2e-3
     short_share: float = 0.5  # of the steps, the first ones: half windows, at twice the speed
     started_from: str = ""  # digest of the audio tower that the run begins with, if any
+    kept: float = 0.0  # how much of those weights stays in what is finished (`interpolate`)
     weight_decay: float = 0.05
     warmup: float = 0.03
     captions_per_clip: int = 4
@@ -423,7 +426,7 @@ def train(
 def fixed_part(plan: Plan) -> dict[str, Any]:
     """The plan without what a resumed run may change."""
     values = json.loads(json.dumps(asdict(plan)))
-    return {name: value for name, value in values.items() if name not in ("threads", "device")}
+    return {name: value for name, value in values.items() if name not in MAY_CHANGE}
 
 
 @torch.no_grad()

@@ -39,7 +39,7 @@ class DetectSettings:
     precision and recall are alike; the others were chosen so for the bundle before.
     """
 
-    threshold: float = 0.8
+    threshold: float = 0.85
     release: float = 0.05
     min_duration_s: float = 0.0
     merge_s: float = 1.0

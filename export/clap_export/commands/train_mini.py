@@ -15,7 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from clap_export import train
+from clap_export.corpus import render
 from clap_export.finish import finish
+from clap_export.interpolate import interpolated
 from clap_export.tower import TowerShape
 from clap_export.weights import load_weights
 
@@ -38,6 +40,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "deepen it (%(default)s)",
     )  # fmt: skip
     parser.add_argument(
+        "--keep", type=float, default=plan.kept, metavar="SHARE",
+        help="of the weights of --begin-with, in the mean with those that were trained "
+        "(%(default)s): finds sounds of other sources better",
+    )  # fmt: skip
+    parser.add_argument(
         "--rate", type=float, default=plan.learning_rate, help="learning rate (%(default)s)"
     )
     parser.add_argument("--seed", type=int, default=plan.seed)
@@ -47,11 +54,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
+    if not 0 <= args.keep < 1 or (args.keep and not args.begin_with):
+        raise ValueError(f"--keep is {args.keep}; give a share below 1, and --begin-with")
     weights = load_weights(args.begin_with) if args.begin_with else None
     plan = train.Plan(
         samples=args.samples,
         learning_rate=args.rate,
         started_from=weights.audio_digest if weights else "",
+        kept=args.keep,
         shape=replace(TowerShape(), blocks=tuple(args.blocks)),
         seed=args.seed,
         threads=args.threads,
@@ -68,6 +78,10 @@ def run(args: argparse.Namespace, say: Callable[[str], None]) -> int:
     if learner is None:
         say("stopped before the end; the same command resumes")
         return 0
+    if plan.kept:
+        say(f"keeping {plan.kept} of the weights that it began with")
+        log_mel, _ = render.load_training(args.corpus)
+        learner = interpolated(learner, train.begin(plan, weights), plan.kept, log_mel)
     report = finish(args.corpus, args.run, learner, plan, args.out, say)
     say(json.dumps(report, indent=2))
     return 0
