@@ -122,7 +122,7 @@ class Writer:
 
     def join(self) -> None:
         """Wait until nothing is due to be rebuilt in the background."""
-        if (run := self._run) is not None:
+        while (run := self._run) is not None:
             run.hurry.set()
             run.join()
 
@@ -197,8 +197,15 @@ class Writer:
             log.info("a rebuild of %s was ended", self._folder)
         except Exception as error:  # noqa: BLE001 (a thread has no caller who could be told)
             self._failed(error)
-        with self._turn:
+        with self._building, self._turn:  # after the `rebuild` that may have ended it
             self._run = None
+            if not run.stop.is_set() or self._is_closing:
+                return
+            try:  # more may have been committed meanwhile
+                if self._is_due():
+                    self._start()
+            except Exception as error:  # noqa: BLE001 (as above)
+                self._failed(error)
 
     def _settle(self, run: _Run) -> bool:
         """Wait while rows pour in; whether few enough come now for a graph to be worth building."""

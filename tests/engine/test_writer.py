@@ -374,10 +374,40 @@ def test_removals_make_a_rebuild_due_as_well(
     monkeypatch.setattr(writer, "REMOVALS_A_LOOK", 4)
     stored: dict[str, Float32] = {}
     put(sounds, stored, range(40))
+    sounds._writer.join()
+    assert sounds.info()["generation"] == 1
+    for i in range(12):
+        assert sounds.remove(f"k{i}")
+        del stored[f"k{i}"]
+    sounds._writer.join()
+    assert (sounds.info()["generation"], sounds.info()["removed_rows"]) == (2, 0)
+    check(sounds, stored)
+
+
+def test_what_is_due_while_an_ended_run_leaves_is_not_forgotten(
+    sounds: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`rebuild` ends the run in the background; removals meet it while it is still there."""
+    monkeypatch.setattr(planner, "TAIL_MIN_ROWS", 10)
+    monkeypatch.setattr(writer, "REMOVALS_A_LOOK", 4)
+    leaving, is_free = threading.Event(), threading.Event()
+    real = writer.Writer._settle
+
+    def settle(self: writer.Writer, run: writer._Run) -> bool:
+        if not is_free.is_set():
+            leaving.set()
+            assert is_free.wait(30)
+        return real(self, run)
+
+    monkeypatch.setattr(writer.Writer, "_settle", settle)
+    stored: dict[str, Float32] = {}
+    put(sounds, stored, range(40))
+    assert leaving.wait(30)
     assert sounds.rebuild() == 1
     for i in range(12):
         assert sounds.remove(f"k{i}")
         del stored[f"k{i}"]
+    is_free.set()
     sounds._writer.join()
     assert (sounds.info()["generation"], sounds.info()["removed_rows"]) == (2, 0)
     check(sounds, stored)
