@@ -28,7 +28,7 @@ from clap_export.corpus import broad, captions, render
 from clap_export.corpus import lexicon as words
 from clap_export.corpus.classes import KIND_OF
 from clap_export.graphs.text_graph import Anchors, TextHead
-from clap_export.heads import LADDER
+from clap_export.heads import LADDER, MAX_LOGIT_SCALE
 from clap_export.refine import Refinement, refine
 from clap_export.train import Learner, Plan, embed_clips, prepare
 from clap_export.weights import Weights, save_weights
@@ -96,7 +96,7 @@ def finish(
         [class_centroids(lexicon, *splits["train"]), choices.centres(asked, splits["train"][0])]
     )
     keys = class_keys(encoder, lexicon, splits["train"][1], asked)
-    scale = float(learner.text.logit_scale.detach().clamp(max=np.log(100.0)).exp())
+    scale = float(learner.text.logit_scale.detach().clamp(max=MAX_LOGIT_SCALE).exp())
     start = Anchors(keys, centroids, blend=0.3, tau=0.65)
     say("refining the text side against the finished tower")
     head, refined = refine(
