@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -98,8 +99,10 @@ class Searchers:
                     age = age_of(self.sounds, **options)
                 assert age >= self._ages[number], f"{age} after {self._ages[number]}"
             except BaseException as error:  # noqa: BLE001 (whatever it is, the test shows it)
-                self.wrong.append(repr(error))
-                self._stop.set()
+                with self._news:
+                    self.wrong.append(repr(error))
+                    self._stop.set()
+                    self._news.notify_all()
             else:
                 with self._news:
                     self._ages[number], self.answers = age, self.answers + 1
@@ -178,6 +181,9 @@ def test_that_test_can_fail(
     """Its control: where what was replaced is closed at once, requests under way fail."""
 
     def replace(self: serving.Loans, new: serving.Serving) -> None:
+        deadline = time.monotonic() + WAIT_S
+        while not self.are_out and time.monotonic() < deadline:
+            time.sleep(0)  # searches take a fraction of the time: few of 50 swaps meet one
         old, self._now = self._now, new
         self._users[new] = 0
         old.close()  # whoever has it
