@@ -22,6 +22,9 @@ from clap_engine.collection import Collection, SearchResult
 
 ROWS = power_law(400, seed=1)
 COMMITS = 500
+# Between commits: beside a writer that rests less, readers look for news every 25 ms, and how many
+# of the commits they see says how fast the machine is.
+REST_S = 0.005
 
 # argv: folder. A line for each change of what it sees: the age of the pair, or what is wrong.
 READER = """
@@ -73,6 +76,7 @@ def followed(folder: Path, commits: int, *, torn: bool = False) -> list[list[str
                 sounds.add(pair, keys=["left", "right"], metadata=facts)
             if i % 100 == 50:
                 sounds.compact()
+            time.sleep(REST_S)
         sounds.remove("still 0")
         sounds.add([sound_of(ROWS[0])], keys=["end"])
         told = [reader.communicate(timeout=120)[0].splitlines() for reader in readers]
