@@ -13,7 +13,7 @@ from fake_embedder import DIM, FakeEmbedder, power_law
 from clap_engine import planner, trial_graphs, tune, writer
 from clap_engine.arrays import Float32
 from clap_engine.collection import Collection
-from clap_engine.errors import CollectionError, RebuildWarning
+from clap_engine.errors import CollectionError, NotFoundError, RebuildWarning
 from clap_engine.index import coarse, vectors
 from clap_engine.index.view import View
 from clap_engine.records import NewClip, Tuning
@@ -82,6 +82,30 @@ def test_a_wide_graph_serves_with_a_tail_with_removals_and_with_filters(
     result = sounds.search(QUERIES[0], shortlist=COUNT // 2, explain=True)
     assert (result.plan.index, result.plan.dims) == ("flat", (32, DIM))
     assert sounds.verify() == []
+
+
+def test_a_graph_that_is_replaced_while_it_is_verified_is_not_damaged(
+    sounds: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rebuild falls between the graph's digest and the reading of its header."""
+    sounds._open_writer().put_tuning(tuning_of(DIM))
+    sounds.rebuild()
+    real = coarse.check_header
+    seen: list[str] = []
+
+    def replaced(path: str, dim: int, count: int) -> None:
+        seen.append(str(path))
+        if len(seen) == 1:
+            put(sounds, ROWS[COUNT:], first=COUNT)
+            sounds.rebuild()
+            assert not Path(path).exists()
+        real(path, dim, count)
+
+    monkeypatch.setattr(coarse, "check_header", replaced)
+    assert sounds.verify() == []
+    assert len(set(seen)) == 2
+    with pytest.raises(NotFoundError, match="does not exist"):
+        real(seen[0], DIM, COUNT)
 
 
 def test_the_scan_takes_over_where_the_graph_is_missing(

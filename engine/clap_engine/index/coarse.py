@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from clap_engine import storage
 from clap_engine.arrays import Float32, Int64, check_array
 from clap_engine.errors import DependencyError, IntegrityError
 
@@ -93,7 +94,8 @@ class CoarseIndex:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], dim: int, count: int) -> CoarseIndex:
-        """Open a file whose digest was verified; IntegrityError if it isn't `count` x `dim`."""
+        """Open a file whose digest was verified; IntegrityError if it isn't `count` x `dim`, or is
+        gone since (NotFoundError where that is seen before hnswlib is asked)."""
         check_header(path, dim, count)
         index = _hnswlib().Index(space="ip", dim=dim)
         try:
@@ -126,8 +128,11 @@ class CoarseIndex:
 
 
 def check_header(path: str | os.PathLike[str], dim: int, count: int) -> None:
-    """IntegrityError unless the file says `count` rows of `dim`; reads it without hnswlib."""
-    with Path(path).open("rb") as file:
+    """IntegrityError unless the file says `count` rows of `dim`; reads it without hnswlib.
+
+    NotFoundError where it is gone: a generation that was replaced goes at any moment.
+    """
+    with storage.translated("read", path), Path(path).open("rb") as file:
         head = file.read(_HEADER.size)
     if len(head) < _HEADER.size:
         raise IntegrityError(f"{path} ends within its header; rebuild the index")
