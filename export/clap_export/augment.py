@@ -12,19 +12,35 @@ from torch import Tensor
 from torch.nn import functional
 
 FLOOR_DB = -80.0
+# Steps of slow, moderate and fast clips differ by 1.4 at least: each stays what it is called.
+STRETCH = 0.15
+STRETCHED = 0.6
+# Of two ways of making a sound one rings longer, or has less between its partials.
+CONTRAST = 0.25
+CONTRASTED = 0.4
 
 
-def augment(x: Tensor, rng: torch.Generator, in_order: Tensor | None = None) -> Tensor:
-    """Circular shift in time, equalisation, pitch shift of a band or two, a raised noise floor,
-    masked bands and masked time; then the peak is 0 dB again.
+def augment(
+    x: Tensor,
+    rng: torch.Generator,
+    in_order: Tensor | None = None,
+    steady: Tensor | None = None,
+) -> Tensor:
+    """Another tempo, circular shift in time, pitch shift of a band or two, equalisation, more or
+    less contrast, a raised noise floor, masked bands and masked time; then the peak is 0 dB again.
 
     `in_order` bool [B] marks windows whose captions say what comes first: they are not shifted.
+    `steady` bool [B] marks those that go on as they are, which alone are played slower or faster.
     """
     batch, frames, mels = x.shape
     device = x.device
 
     def rand(*shape: int) -> Tensor:
         return torch.rand(*shape, generator=rng, device=device)
+
+    if steady is not None:
+        pace = torch.exp(STRETCH * (2 * rand(batch) - 1))
+        x = stretch(x, torch.where(steady & (rand(batch) < STRETCHED), pace, torch.ones_like(pace)))
 
     # Clips are texture or repeat-padded: a circular shift keeps what captions claim.
     shift = (rand(batch) * frames).long()
@@ -42,6 +58,11 @@ def augment(x: Tensor, rng: torch.Generator, in_order: Tensor | None = None) -> 
     curve = functional.interpolate(knots, size=mels, mode="linear", align_corners=True)
     x = x + curve * (rand(batch, 1, 1) < 0.8)
 
+    contrast = torch.exp(CONTRAST * (2 * rand(batch, 1, 1) - 1))
+    x = torch.where(
+        rand(batch, 1, 1) < CONTRASTED, contrast * (x - x.amax(dim=(1, 2), keepdim=True)), x
+    )
+
     # Recordings differ in how far down they reach before noise covers them.
     floor = FLOOR_DB + 50.0 * rand(batch, 1, 1) ** 2
     noise = floor + 3.0 * torch.randn(x.shape, generator=rng, device=device)
@@ -58,3 +79,17 @@ def augment(x: Tensor, rng: torch.Generator, in_order: Tensor | None = None) -> 
     masked = (place >= start) & (place < start + width) & (rand(batch, 1) < 0.3)
     x = torch.where(masked[:, :, None], torch.full_like(x, FLOOR_DB), x)
     return x.clamp(FLOOR_DB, 0.0)
+
+
+def stretch(x: Tensor, pace: Tensor) -> Tensor:
+    """[B, F, M] played `pace` [B] times as fast, from its start on; what is missing at the end is
+    its beginning again. A pace of 1 changes nothing."""
+    frames = x.shape[1]
+    place = torch.arange(frames, device=x.device) * pace[:, None]
+    first = place.long()
+    part = (place - first)[:, :, None]
+
+    def at(index: Tensor) -> Tensor:
+        return torch.gather(x, 1, (index % frames)[:, :, None].expand_as(x))
+
+    return at(first) * (1 - part) + at(first + 1) * part

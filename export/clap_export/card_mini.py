@@ -60,11 +60,11 @@ def training_card(figures: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
 def _what(facts: Mapping[str, Any]) -> str:
     return (
         "A demonstration model that is small enough to ship with the package. The audio tower (a "
-        f"convolutional network) learned from {facts['clips']:,} five-second clips, all but a few "
-        "of them synthetic; the text tower is the frozen sentence encoder all-MiniLM-L6-v2 "
-        "with one linear head, drawn towards the classes that a text speaks of. Both heads "
-        "were trained with a symmetric contrastive loss over the first 32, 64, 128, 256 and 512 "
-        "dims."
+        "convolutional network, and beside it key profiles that tell major from minor) learned "
+        f"from {facts['clips']:,} five-second clips, all but a few of them synthetic; the text "
+        "tower is the frozen sentence encoder all-MiniLM-L6-v2 with one linear head, drawn towards "
+        "the classes that a text speaks of. Both heads were trained with a symmetric contrastive "
+        "loss over the first 32, 64, 128, 256 and 512 dims."
     )
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from clap_engine.arrays import Float32, l2_normalize
-from clap_export import anchors, choices, minilm, retrieval, sentences
+from clap_export import anchors, choices, minilm, mode, retrieval, rungs, sentences
 from clap_export.card_mini import DESCRIPTION, TRAINING_DATA
 from clap_export.corpus import broad, captions, render
 from clap_export.corpus import lexicon as words
@@ -30,6 +30,7 @@ from clap_export.corpus.classes import KIND_OF
 from clap_export.graphs.text_graph import Anchors, TextHead
 from clap_export.heads import LADDER, MAX_LOGIT_SCALE
 from clap_export.refine import Refinement, refine
+from clap_export.tower import turned
 from clap_export.train import Learner, Plan, embed_clips, prepare
 from clap_export.weights import Weights, save_weights
 
@@ -77,11 +78,13 @@ def finish(
     say: Callable[[str], None],
     refinement: Refinement | None = None,
 ) -> dict[str, Any]:
-    """Refines the text side, chooses the anchors, measures on the held-out gallery, writes `out`;
-    returns the figures."""
+    """Adds what hears the mode, refines the text side, chooses the anchors, turns the space for its
+    first dims, measures on the held-out gallery, writes `out`; returns the figures."""
     lexicon, encoder = words.load(), minilm.load()
     head = np.ascontiguousarray(learner.text.linear.weight.detach().cpu().numpy().T)
     data = prepare(corpus, plan, run)
+    say("learning to tell major from minor")
+    learner = mode.heard(learner, data, plan.seed)
     rendered = {
         "train": (data.log_mel, data.attributes),
         **{split: render.load(corpus / split) for split in ("validation", "held_out")},
@@ -131,6 +134,13 @@ def finish(
     )
     drawn = Anchors(keys, centroids, blend=best["blend"], tau=best["tau"])
 
+    say("turning the space so that its first dims rank as all of them do")
+    captions_heard = embed_texts(np.asarray(data.sentences[:, 0], np.float32), head, drawn)
+    rotation = rungs.distilled(captions_heard, splits["train"][0], scale)
+    tower = turned(learner.audio, rotation)
+    head, drawn = head @ rotation, replace(drawn, values=centroids @ rotation)
+    splits = {split: (audio @ rotation, clips) for split, (audio, clips) in splits.items()}
+
     figures: dict[str, Any] = {
         "gallery": len(splits["held_out"][1]),
         "chance_hit@1": retrieval.chance(questions["held_out", "known"][1]),
@@ -172,7 +182,7 @@ def finish(
         "kept": plan.kept,
     }
     scalars = {
-        "tower": asdict(learner.audio.shape),
+        "tower": asdict(tower.shape),
         "logit_scale": scale,
         "description": DESCRIPTION,
         "training_data": TRAINING_DATA,
@@ -182,7 +192,7 @@ def finish(
         "facts": facts,
     }
     weights = Weights(
-        audio={name: value.cpu().numpy() for name, value in learner.audio.state_dict().items()},
+        audio={name: value.cpu().numpy() for name, value in tower.state_dict().items()},
         head=TextHead(head),
         anchors=drawn,
         calibration=calibration[:CALIBRATION_WINDOWS],

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import io
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 if TYPE_CHECKING:
     import torch
 
 from clap_engine.arrays import Float32
+
+Float64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -59,15 +62,18 @@ def hann_window(n: int) -> Float32:
 
 def mel_filters(spec: FrontEnd = CLAP_MINI_FRONT_END) -> Float32:
     """Triangles on Slaney's scale, each of area 1 in Hz: [n_fft/2+1, n_mels]."""
-    edges = _mel_to_hz(
-        np.linspace(_hz_to_mel(spec.fmin_hz), _hz_to_mel(spec.fmax_hz), spec.n_mels + 2)
-    )
+    edges = _edges_hz(spec)
     bins = np.arange(spec.n_fft // 2 + 1)[:, None] * (spec.rate_hz / spec.n_fft)
     low, centre, high = edges[:-2], edges[1:-1], edges[2:]
     rising = (bins - low) / (centre - low)
     falling = (high - bins) / (high - centre)
     filters = np.maximum(0.0, np.minimum(rising, falling)) * (2.0 / (high - low))
     return np.ascontiguousarray(filters, dtype=np.float32)
+
+
+def band_hz(n_mels: int = CLAP_MINI_FRONT_END.n_mels) -> Float64:
+    """The centre of each band [n_mels], in Hz."""
+    return _edges_hz(replace(CLAP_MINI_FRONT_END, n_mels=n_mels))[1:-1]
 
 
 def make_frontend_npz(spec: FrontEnd = CLAP_MINI_FRONT_END) -> bytes:
@@ -102,12 +108,17 @@ class TorchLogMel:
         return torch.where(peak > 1e-10, log_mel, -spec.floor_db).float()
 
 
+def _edges_hz(spec: FrontEnd) -> Float64:
+    """[n_mels + 2]: band i reaches from edge i to edge i + 2."""
+    return _mel_to_hz(
+        np.linspace(_hz_to_mel(spec.fmin_hz), _hz_to_mel(spec.fmax_hz), spec.n_mels + 2)
+    )
+
+
 def _hz_to_mel(hz: float) -> float:
     """Slaney: linear to 1 kHz (15 mel), then 27 mel for each factor of 6.4."""
     return hz * 3 / 200 if hz < 1000 else 15 + 27 * math.log(hz / 1000) / math.log(6.4)
 
 
-def _mel_to_hz(
-    mel: np.ndarray[tuple[int], np.dtype[np.float64]],
-) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _mel_to_hz(mel: Float64) -> Float64:
     return np.where(mel < 15, mel * 200 / 3, 1000 * 6.4 ** ((mel - 15) / 27))

@@ -31,7 +31,7 @@ from clap_export.heads import matryoshka_loss
 class Refinement:
     """How long and how fast; `noise` is per entry of a unit sentence vector, as in training."""
 
-    steps: int = 400
+    steps: int = 600
     batch: int = 1024
     head_rate: float = 1e-3
     keys_rate: float = 1e-2

@@ -222,11 +222,19 @@ def embed_clips(tower: AudioTower, log_mel: np.ndarray, batch: int = 128) -> Flo
     """uint8 [N, F, M] -> float32 [N, D]."""
     tower.eval()
     device = next(tower.parameters()).device
-    parts = [
-        tower(to_decibels(log_mel[i : i + batch]).to(device))[0].cpu().numpy()
-        for i in range(0, len(log_mel), batch)
-    ]
-    return np.concatenate(parts)
+    rows: Float32 = in_batches(lambda x: tower(x)[0], log_mel, device, batch).cpu().numpy()
+    return rows
+
+
+def in_batches(
+    function: Callable[[Tensor], Tensor],
+    log_mel: np.ndarray,
+    device: torch.device,
+    batch: int = 128,
+) -> Tensor:
+    """`function` of the dB [B, F, M] of clips uint8 [N, F, M], some at a time."""
+    starts = range(0, len(log_mel), batch)
+    return torch.cat([function(to_decibels(log_mel[i : i + batch]).to(device)) for i in starts])
 
 
 class Examiner:
@@ -313,7 +321,8 @@ def batches(data: Batchable, plan: Plan, step: int) -> Batch:
         (noisy(each.drawn(rng)), torch.from_numpy(each.truths[rest])) for each in data.asked
     )
     in_order = torch.from_numpy(~np.isin(rest, data.single))
-    whole = augment(log_mel[pairs:], generator, in_order)
+    steady = torch.from_numpy(data.steady[rest])
+    whole = augment(log_mel[pairs:], generator, in_order, steady)
     log_mel = torch.cat([log_mel[:pairs], whole])
     targets = {name: torch.from_numpy(values[rest]) for name, values in data.targets.items()}
     return Batch(log_mel, sentence, targets, asked, pairs)

@@ -140,7 +140,13 @@ def test_it_learns_and_finishes(corpus: Path, tmp_path: Path) -> None:
     assert weights.scalars["figures"]["known"] == figures["known"]
     assert "held-out gallery" in training_card(weights.scalars["figures"], weights.scalars["facts"])
     for name, value in learner.audio.state_dict().items():
-        assert np.allclose(weights.audio[name], value.numpy(), rtol=1e-3, atol=1e-6), name
+        if name != "head.weight":
+            assert np.allclose(weights.audio[name], value.numpy(), rtol=1e-3, atol=1e-6), name
+    log_mel = torch.from_numpy(weights.log_mels)
+    with torch.inference_mode():
+        before, after = learner.audio(log_mel)[0], weights.tower()(log_mel)[0]
+    assert not torch.allclose(after, before, atol=0.05)  # turned, and nothing else
+    assert torch.allclose(after @ after.T, before @ before.T, atol=2e-3)
 
 
 def test_finish_embeds_texts_as_the_graph_does() -> None:
@@ -228,6 +234,36 @@ def test_what_is_told_in_order_is_not_shifted() -> None:
     stayed = (loudest >= 10) & (loudest < 14)
     assert stayed[in_order].float().mean() > 0.9  # masked time hides it now and then
     assert stayed[~in_order].float().mean() < 0.3
+
+
+def test_a_stretch_plays_faster_or_slower_from_the_start() -> None:
+    log_mel = torch.full((3, 128, 64), -80.0)
+    log_mel[:, ::16] = 0.0
+    played = augment.stretch(log_mel, torch.tensor([1.0, 0.5, 2.0]))
+    assert torch.equal(played[0], log_mel[0])
+    for row, every in ((1, 32), (2, 8)):
+        assert (played[row].mean(dim=1) == 0).nonzero()[:, 0].tolist() == list(range(0, 128, every))
+    slightly = augment.stretch(log_mel[:1], torch.tensor([33 / 32]))[0]
+    assert slightly[31, 0].item() == pytest.approx(-2.5, abs=1e-2)  # a 32nd before the beat
+
+
+def test_only_what_goes_on_as_it_is_gets_another_tempo() -> None:
+    log_mel = torch.full((256, 128, 64), -80.0)
+    log_mel[:, ::8] = 0.0
+    steady = torch.arange(256) % 2 == 0
+
+    def share(moved: torch.Tensor) -> torch.Tensor:
+        """Of the spectrum over time, what a beat every eight frames has: masks and noise take
+        some."""
+        power = torch.fft.rfft(moved.mean(dim=2), dim=1).abs().square()[:, 1:]
+        return power[:, 15::16].sum(dim=1) / power.sum(dim=1)
+
+    plain = augment.augment(log_mel, torch.Generator().manual_seed(1))
+    moved = augment.augment(log_mel, torch.Generator().manual_seed(1), None, steady)
+    assert (share(plain) > 0.6).float().mean() > 0.8
+    assert (share(moved[~steady]) > 0.6).float().mean() > 0.8
+    off_beat = (share(moved[steady]) < 0.5).float().mean()
+    assert 0.35 < off_beat < 0.85  # STRETCHED of them, of which some are played nearly as before
 
 
 def test_augmentation_keeps_the_range_and_the_peak() -> None:

@@ -16,7 +16,7 @@ from clap_engine.arrays import Float32
 from clap_engine.errors import GraphError
 from clap_engine.session import GraphSession
 from clap_export.graphs.builder import GraphBuilder
-from clap_export.tower import AudioTower, Block, Down
+from clap_export.tower import PITCH_CLASSES, SHARPNESS, AudioTower, Block, Down
 
 # Sums in another order and batch norms folded: 1e-6 is usual. A baked-in size shows as 1e-2.
 TOLERANCE = 2e-5
@@ -49,6 +49,7 @@ def check(model: onnx.ModelProto, tower: AudioTower, *, n_frames: int) -> None:
 
 def _write(tower: AudioTower, n_frames: int) -> onnx.ModelProto:
     g = GraphBuilder("audio")
+    moved = _mode(g, tower) if tower.shape.profiles else None
     x = g.node("Mul", ["log_mel", g.scalar(1 / 40)])
     x = g.node("Unsqueeze", [g.node("Add", [x, g.scalar(1)]), g.ints(1)])  # [B, 1, F, M]
     times = 1
@@ -69,6 +70,8 @@ def _write(tower: AudioTower, n_frames: int) -> onnx.ModelProto:
     weights = g.node("Softmax", [_linear(g, "attention", tower.attention, hidden)], axis=1)
     rows = _linear(g, "head", tower.head, hidden)
     clip = g.node("ReduceSum", [g.node("Mul", [weights, rows]), g.ints(1)], keepdims=0)
+    if moved is not None:
+        clip = g.node("Add", [clip, moved])
     _normalize(g, clip, "embedding")
     _normalize(g, rows, "frames")
     return g.model(
@@ -78,6 +81,24 @@ def _write(tower: AudioTower, n_frames: int) -> onnx.ModelProto:
             "frames": ("float32", ["B", frames, tower.shape.dim]),
         },
     )
+
+
+def _mode(g: GraphBuilder, tower: AudioTower) -> str:
+    """What the mode adds to the window's embedding: [B, D]. Ahead of the convolutions, so that it
+    stays float32 when these are quantized (`quantize_audio`): it costs next to nothing."""
+    mode = tower.mode
+    bands = g.node("MatMul", ["log_mel", g.constant(_array(mode.relief), "mode.relief")])
+    partials = g.node("ReduceMean", [g.node("Relu", [bands])], axes=[1], keepdims=0)
+    # The product of two constants: one [M, profiles * 12].
+    fold = _array(SHARPNESS * (mode.fold.double() @ mode.rotated().double()))
+    fits = g.node("MatMul", [partials, g.constant(fold, "mode.fold")])
+    fits = g.node("Reshape", [fits, g.ints(0, -1, PITCH_CLASSES)])
+    best = g.node("ReduceLogSumExp", [fits], axes=[2], keepdims=0)
+    best = g.node("Mul", [best, g.scalar(1 / SHARPNESS)])
+    best = g.node("Relu", [g.node("Add", [best, g.constant(_array(mode.bias), "mode.bias")])])
+    half = g.node("Mul", [_linear(g, "mode.judge", mode.judge, best), g.scalar(0.5)])
+    score = g.node("Tanh", [half])  # [B, 1]
+    return g.node("Mul", [score, g.constant(_array(tower.minor), "minor")])
 
 
 def _convolve(g: GraphBuilder, name: str, conv: nn.Conv2d, norm: nn.BatchNorm2d, x: str) -> str:
