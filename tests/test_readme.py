@@ -99,7 +99,54 @@ def test_the_example_runs_as_it_is_printed(tmp_path: Path) -> None:
     assert {line.split()[0] for line in lines} == {"banjo.flac", "rain.wav"}
 
 
+def test_answers_are_those_that_the_page_prints(tmp_path: Path, source_root: Path) -> None:
+    """Of the bundle that ships, to the word; numbers nearly, since machines round differently.
+
+    Where several are asked, their citations are left out of the page.
+    """
+    page = (source_root / "docs" / "answers.md").read_text(encoding="utf-8")
+    shown = re.findall(
+        r"^```sh\n((?:clap-engine [^\n]*\n)+)```\n\n```\n(.*?)^```", page, re.M | re.S
+    )
+    assert [commands.count("clap-engine answer") for commands, _ in shown] == [1, 2]
+    number = re.compile(r"\b0\.\d{3}\b|\d+\.\d(?= %)")  # a score, a share of unrelated pairs
+    for commands, printed in shown:
+        found = []
+        for command in commands.splitlines():
+            words = [sys.executable, "-m", "clap_engine", *shlex.split(command)[1:]]
+            done = subprocess.run(
+                words, check=True, cwd=tmp_path, capture_output=True, text=True, timeout=300
+            )
+            if words[3] == "answer":
+                found.append(done.stdout)
+        told = found[0] if len(found) == 1 else "".join(f"{one.splitlines()[0]}\n" for one in found)
+        assert number.sub("#", told) == number.sub("#", printed)
+        numbers = [[float(one) for one in number.findall(text)] for text in (told, printed)]
+        assert numbers[0] == pytest.approx(numbers[1], abs=0.002, rel=0.003)
+
+
 def test_links_lead_somewhere(source_root: Path) -> None:
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} -> {target}"
+
+
+@pytest.mark.parametrize(
+    ("said", "row"),
+    [
+        (r"training's wording (\d+) % find", "known wording, hit@10"),
+        (
+            r"dictionary words never seen in training (\d+) %",
+            "unseen words of a dictionary, hit@10",
+        ),
+        (r"names and the like (\d+) %", "unseen names, hit@10"),
+        (r"recorded sounds it names (\d+) % right", "recorded sounds, 78 classes, accuracy"),
+    ],
+)
+def test_what_the_readme_says_of_the_model_its_card_says(
+    said: str, row: str, source_root: Path
+) -> None:
+    card = (source_root / "models" / "clap-mini" / "README.md").read_text(encoding="utf-8")
+    (figure,) = re.findall(rf"^\| {re.escape(row)} \| ([\d.]+) \|", card, re.M)
+    (percent,) = re.findall(said, README.read_text(encoding="utf-8"))
+    assert int(percent) == round(100 * float(figure))

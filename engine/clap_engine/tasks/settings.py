@@ -36,10 +36,10 @@ class DetectSettings:
     what is then shorter than `min_duration_s` is dropped. `hop_s` is the step from one window to
     the next, half a window where it is None. The default threshold: of those within .005 of the
     best event F1 on recordings with training-like parameters (bench/detection.py), the one where
-    precision and recall are alike; the others were chosen so for the bundle before.
+    precision and recall are alike; the others were chosen so for an earlier bundle.
     """
 
-    threshold: float = 0.85
+    threshold: float = 0.9
     release: float = 0.05
     min_duration_s: float = 0.0
     merge_s: float = 1.0
